@@ -1,0 +1,198 @@
+"""Every failure has a name: the tree of errors, each leaf with its stable code.
+
+FramewireError
+├── BadSetting             bad_setting            the run can't start as asked
+├── ModelError                                    a model can't be made ready
+│   ├── UnknownModel       unknown_model
+│   ├── WeightsUnavailable weights_unavailable
+│   ├── WeightsUnreadable  weights_unreadable
+│   ├── WeightsMismatch    weights_mismatch
+│   └── DeviceUnavailable  device_unavailable
+├── SourceError                                   frames don't come
+│   ├── SourceNotFound     source_not_found
+│   ├── NotAVideo          not_a_video
+│   ├── NotAnImage         not_an_image
+│   ├── SourceLost         source_lost
+│   ├── TruncatedVideo     truncated_video
+│   ├── DecodeError        decode_error
+│   ├── CorruptImage       corrupt_image
+│   └── FrameTooLarge      frame_too_large
+├── InferenceError         inference_error        a batch went wrong
+│   └── ContractViolation  contract_violation
+├── SinkError                                     results can't leave
+│   ├── OutputUnwritable   output_unwritable
+│   ├── DiskFull           disk_full
+│   ├── EndpointUnavailable endpoint_unavailable
+│   └── NoSubscriber       no_subscriber
+└── InternalError          internal_error         a defect of framewire itself
+
+The code appears unchanged in messages, log lines, summaries and exit lines. The exit status says
+how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed.
+"""
+
+from typing import ClassVar
+
+
+class FramewireError(Exception):
+    """Something that framewire can name. The text says who, what was expected and what came."""
+
+    code: ClassVar[str] = ""
+    exit_status: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        """One line, whatever a library put into the text."""
+        return " ".join(super().__str__().split())
+
+
+class BadSetting(FramewireError):
+    """A flag, configuration key or value is not one that framewire takes."""
+
+    code = "bad_setting"
+    exit_status = 2
+
+
+class ModelError(FramewireError):
+    """A model can't be made ready. Raised at start-up only, before the first frame is read."""
+
+    exit_status = 3
+
+
+class UnknownModel(ModelError):
+    """The model's name is not one that framewire knows."""
+
+    code = "unknown_model"
+    exit_status = 2
+
+
+class WeightsUnavailable(ModelError):
+    """The weights are not there: the file is missing, or the download failed."""
+
+    code = "weights_unavailable"
+
+
+class WeightsUnreadable(ModelError):
+    """The weights file is damaged, or is a pickle that would run code when loaded."""
+
+    code = "weights_unreadable"
+
+
+class WeightsMismatch(ModelError):
+    """The weights belong to another architecture or another set of classes."""
+
+    code = "weights_mismatch"
+
+
+class DeviceUnavailable(ModelError):
+    """The device asked for is not on this machine."""
+
+    code = "device_unavailable"
+
+
+class SourceError(FramewireError):
+    """Frames don't come from a source, or one of them doesn't."""
+
+
+class SourceNotFound(SourceError):
+    """The file, folder or camera does not exist, or the pattern matches nothing."""
+
+    code = "source_not_found"
+    exit_status = 3
+
+
+class NotAVideo(SourceError):
+    """The file can be read but holds no video that can be decoded."""
+
+    code = "not_a_video"
+
+
+class NotAnImage(SourceError):
+    """The file can be read but is not an image of a kind that framewire reads."""
+
+    code = "not_an_image"
+
+
+class SourceLost(SourceError):
+    """A live source stopped giving frames."""
+
+    code = "source_lost"
+
+
+class TruncatedVideo(SourceError):
+    """The file ends in the middle; what could be decoded before that was delivered."""
+
+    code = "truncated_video"
+
+
+class DecodeError(SourceError):
+    """One piece of the stream can't be decoded; reading goes on after it."""
+
+    code = "decode_error"
+
+
+class CorruptImage(SourceError):
+    """The image file is damaged or cut short."""
+
+    code = "corrupt_image"
+
+
+class FrameTooLarge(SourceError):
+    """The frame has more pixels than `max_frame_megapixels` allows; it is not converted."""
+
+    code = "frame_too_large"
+
+
+class InferenceError(FramewireError):
+    """The model raised an exception; the frames of its batch are failed by name."""
+
+    code = "inference_error"
+
+
+class ContractViolation(InferenceError):
+    """A model's output breaks the contract, so nothing of that frame is delivered."""
+
+    code = "contract_violation"
+
+
+class SinkError(FramewireError):
+    """Results can't leave."""
+
+
+class OutputUnwritable(SinkError):
+    """The output file can't be made or written."""
+
+    code = "output_unwritable"
+    exit_status = 3
+
+
+class DiskFull(SinkError):
+    """The disk filled up while results were written; what was written before is whole."""
+
+    code = "disk_full"
+
+
+class EndpointUnavailable(SinkError):
+    """The ZeroMQ endpoint can't be bound: it is in use, or not an address of this machine."""
+
+    code = "endpoint_unavailable"
+    exit_status = 3
+
+
+class NoSubscriber(SinkError):
+    """The subscribers that the run was told to wait for did not come in time."""
+
+    code = "no_subscriber"
+    exit_status = 3
+
+
+class InternalError(FramewireError):
+    """A defect of framewire itself: the log line has the traceback; please report it."""
+
+    code = "internal_error"
+
+
+def leaves(root: type[FramewireError] = FramewireError) -> list[type[FramewireError]]:
+    """Every class of the tree that has a code, in the order in which they are drawn above."""
+    found = [root] if root.code else []
+    for child in root.__subclasses__():
+        found += leaves(child)
+    return found

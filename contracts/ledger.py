@@ -1,0 +1,71 @@
+"""The account of one source's frames: each captured frame is settled exactly once."""
+
+import threading
+from collections import Counter
+
+from contracts.errors import InternalError
+from contracts.messages import LedgerCounts
+
+
+class Ledger:
+    """Counts of one source, safe to use from every thread.
+
+    The frames in flight are kept by index, not as a number, so that a frame settled twice, or never
+    captured, is found out at once: `InternalError`. A snapshot balances at every moment.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._captured = 0
+        self._delivered = 0
+        self._dropped: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+        self._in_flight: set[int] = set()
+
+    def captured(self, frame_index: int) -> None:
+        """The frame was read, or should have been: it is ours now."""
+        with self._lock:
+            if frame_index in self._in_flight:
+                raise InternalError(f"frame {frame_index} was captured twice")
+            self._in_flight.add(frame_index)
+            self._captured += 1
+
+    def delivered(self, frame_index: int) -> None:
+        """Every sink took the frame's result."""
+        with self._lock:
+            self._settle(frame_index)
+            self._delivered += 1
+
+    def dropped(self, frame_index: int, reason: str) -> None:
+        """The frame was left out on purpose."""
+        with self._lock:
+            self._settle(frame_index)
+            self._dropped[reason] += 1
+
+    def failed(self, frame_index: int, code: str) -> None:
+        """The frame has no result, for the reason that the code names."""
+        with self._lock:
+            self._settle(frame_index)
+            self._failed[code] += 1
+
+    def fail_all_in_flight(self, code: str) -> None:
+        """The run broke off: no frame in flight will get a result any more."""
+        with self._lock:
+            self._failed[code] += len(self._in_flight)
+            self._in_flight.clear()
+
+    def counts(self) -> LedgerCounts:
+        """A snapshot that balances."""
+        with self._lock:
+            return LedgerCounts(
+                captured=self._captured,
+                delivered=self._delivered,
+                dropped=dict(self._dropped),
+                failed=dict(+self._failed),
+                in_flight=len(self._in_flight),
+            )
+
+    def _settle(self, frame_index: int) -> None:
+        if frame_index not in self._in_flight:
+            raise InternalError(f"frame {frame_index} was settled twice, or never captured")
+        self._in_flight.remove(frame_index)

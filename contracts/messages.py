@@ -1,0 +1,201 @@
+"""What leaves the process: one message a frame, validated, frozen, unknown keys refused.
+
+Every captured frame that was not dropped gives exactly one message: a `FrameResult`, or a
+`FrameFailure` that says why there is none. A failure is never an empty result. A source's last
+message is its `SourceEnd`. `parse_message` reads any of them and needs only pydantic.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
+
+from contracts.boxes import box_fault
+
+Score = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+SourceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+TraceId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Milliseconds = Annotated[NonNegativeFloat, Field(allow_inf_nan=False)]
+Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Message(BaseModel):
+    """Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Detection(Message):
+    """One object: where it is, what it is, and how sure the detector was."""
+
+    box: Annotated[
+        tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat],
+        Field(description="(x1, y1, x2, y2) in absolute pixels of the original frame"),
+    ]
+    score: Score
+    class_id: NonNegativeInt
+    class_name: str
+    mask_rle: dict[str, str | list[int]] | None = Field(
+        default=None, description="COCO compressed run-length encoding: size (h, w) and counts"
+    )
+    track_id: NonNegativeInt | None = None
+
+
+class Classification(Message):
+    """What the classifier says of one detection's crop."""
+
+    detection_index: NonNegativeInt = Field(description="position in `detections`")
+    class_id: NonNegativeInt
+    class_name: str
+    score: Score
+
+
+class PipelineResult(Message):
+    """What the pipeline says of one image."""
+
+    image_id: str
+    detections: tuple[Detection, ...]
+    classifications: tuple[Classification, ...]
+    inference_ms: Milliseconds
+
+    @model_validator(mode="after")
+    def _classifications_point_at_detections(self) -> "PipelineResult":
+        indices = [item.detection_index for item in self.classifications]
+        if any(index >= len(self.detections) for index in indices):
+            raise ValueError(f"detection_index beyond the {len(self.detections)} detections")
+        if len(set(indices)) != len(indices):
+            raise ValueError("two classifications of one detection")
+        return self
+
+
+class StageTimes(Message):
+    """How long each stage took, in milliseconds of the monotonic clock.
+
+    `decode_ms` and `queue_ms` are the frame's own. The others are those of the batch that the frame
+    travelled in, shared by `FrameResult.batch_size` frames: the time the frame spent there.
+    """
+
+    decode_ms: Milliseconds
+    queue_ms: Milliseconds
+    detect_ms: Milliseconds
+    crop_ms: Milliseconds
+    classify_ms: Milliseconds
+    assemble_ms: Milliseconds
+
+
+class ModelIdentity(Message):
+    """Which weights spoke: the model's name and the SHA-256 of the bytes that were loaded."""
+
+    name: str
+    weights_sha256: Sha256
+
+
+class Models(Message):
+    """The models of the pipeline; `classifier` is null when none was asked for."""
+
+    detector: ModelIdentity
+    classifier: ModelIdentity | None
+
+
+class FrameResult(PipelineResult):
+    """A `PipelineResult` of one frame of a stream: which frame, when, and how it was made."""
+
+    schema_name: Literal["framewire.frame"] = "framewire.frame"
+    schema_version: Literal[1] = 1
+    source_id: SourceId
+    frame_index: NonNegativeInt = Field(description="0 is the first frame read from the source")
+    pts_s: FiniteFloat | None = Field(
+        description="presentation time of the stream; null: it has none"
+    )
+    captured_at: AwareDatetime
+    width: PositiveInt
+    height: PositiveInt
+    trace_id: TraceId
+    batch_size: PositiveInt
+    stage_ms: StageTimes
+    models: Models
+    degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
+
+    @model_validator(mode="after")
+    def _boxes_lie_in_the_frame(self) -> "FrameResult":
+        for detection in self.detections:
+            x1, y1, x2, y2 = detection.box
+            inside = x1 >= 0 and y1 >= 0 and x2 <= self.width and y2 <= self.height
+            fault = box_fault(detection.box, self.width, self.height)
+            if fault or not inside:
+                raise ValueError(f"box {detection.box}: {fault or 'reaches outside the frame'}")
+        return self
+
+
+class FrameFailure(Message):
+    """A frame that was captured and has no result, and why."""
+
+    schema_name: Literal["framewire.failure"] = "framewire.failure"
+    schema_version: Literal[1] = 1
+    source_id: SourceId
+    frame_index: NonNegativeInt
+    image_id: str
+    pts_s: FiniteFloat | None
+    captured_at: AwareDatetime
+    trace_id: TraceId
+    code: Code
+    message: str
+
+
+class LedgerCounts(Message):
+    """Where a source's frames are: captured = delivered + dropped + failed + in_flight."""
+
+    captured: NonNegativeInt = 0
+    delivered: NonNegativeInt = 0
+    dropped: dict[Code, NonNegativeInt] = Field(default={}, description="by reason")
+    failed: dict[Code, NonNegativeInt] = Field(default={}, description="by code")
+    in_flight: NonNegativeInt = 0
+
+    @property
+    def balanced(self) -> bool:
+        """True when every captured frame is in exactly one place."""
+        settled = self.delivered + sum(self.dropped.values()) + sum(self.failed.values())
+        return self.captured == settled + self.in_flight
+
+
+class SourceEnd(Message):
+    """A source gives no more frames. `code` is null when it simply ended or was stopped."""
+
+    schema_name: Literal["framewire.end"] = "framewire.end"
+    schema_version: Literal[1] = 1
+    source_id: SourceId
+    ended_at: AwareDatetime
+    code: Code | None = None
+    message: str = ""
+    ledger: LedgerCounts = LedgerCounts()
+
+
+AnyMessage = FrameResult | FrameFailure | SourceEnd
+_ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(
+    Annotated[AnyMessage, Field(discriminator="schema_name")]
+)
+
+
+def parse_message(payload: bytes | str) -> AnyMessage:
+    """The message in this JSON text; pydantic.ValidationError where it breaks the contract."""
+    return _ADAPTER.validate_json(payload)
+
+
+def topic_of(message: AnyMessage) -> str:
+    """`kind/source_id/`, for example `frame/cam1/`.
+
+    The closing slash keeps ZeroMQ's prefix matching exact: `frame/cam1/` is not a prefix of
+    `frame/cam10/`, and `frame/` is every source's results.
+    """
+    return f"{message.schema_name.removeprefix('framewire.')}/{message.source_id}/"

@@ -1,0 +1,142 @@
+"""The configuration: one frozen tree, read once, unknown keys refused.
+
+A setting has one name everywhere: `min_score` in YAML, `--min-score` on the command line,
+`FRAMEWIRE_MIN_SCORE` in the environment. The command line wins over the environment, the
+environment over the file, the file over the defaults below.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from contracts.messages import Score, SourceId
+
+DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
+WhenFull = Literal["block", "drop_oldest"]
+
+
+class SourceSettings(BaseModel):
+    """One place that frames come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: Annotated[str, Field(min_length=1)]
+    """A video file, a webcam (`0`, `/dev/video0`), an image, a folder of them, or `shots/*.jpg`."""
+
+    id: SourceId = ""
+    """Names the source in every message; made from the URI where it isn't given."""
+
+    when_full: WhenFull | None = None
+    """What the queue does when it is full. Left out: files block, live sources drop the oldest."""
+
+    queue_depth: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Frames that may wait for inference. Left out: 16 for files, 2 for live sources."""
+
+
+class Settings(BaseModel):
+    """Everything that `framewire run` can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)]
+
+    detector: str = "bundled:parts"
+    """`bundled:parts`, or `torchvision:NAME` (see `framewire models`)."""
+
+    detector_weights: Path | None = None
+    """A .safetensors or .pth file for the architecture, in place of the published weights."""
+
+    classifier: str = "bundled:parts"
+    """`bundled:parts`, `torchvision:NAME`, or `none`."""
+
+    classifier_weights: Path | None = None
+    """As `detector_weights`."""
+
+    min_score: Score = 0.5
+    """Detections below this are left out."""
+
+    max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
+    """The best-scored so many of a frame are kept."""
+
+    min_crop_px: Annotated[int, Field(ge=1)] = 32
+    """A detection whose box is narrower or lower than this is not classified."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """`auto` takes CUDA where there is a device, else the CPU."""
+
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """Frames that run through the models together."""
+
+    max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 10.0
+    """How long a batch waits for more frames after its first one."""
+
+    max_frame_megapixels: Annotated[float, Field(gt=0, le=1000)] = 64.0
+    """A larger frame is refused (`frame_too_large`); 8K video has 33 megapixels."""
+
+    max_queue_megabytes: Annotated[float, Field(gt=0)] = 256.0
+    """Pixels that one queue may hold; it always takes one frame, however large."""
+
+    max_frames: Annotated[int, Field(ge=1)] | None = None
+    """Stop each source after so many frames."""
+
+    zmq: str | None = DEFAULT_ENDPOINT
+    """ZeroMQ endpoint to publish on; `none` publishes nothing."""
+
+    zmq_subscribers: Annotated[int, Field(ge=0)] = 0
+    """Read the first frame only when so many subscriptions have come (30 s at most)."""
+
+    jsonl: Path | None = None
+    """File to write, one JSON message a line."""
+
+    video: Path | None = None
+    """Annotated MP4 to write. With several sources the name must contain `{source}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_short_forms(cls, raw: Any) -> Any:
+        """`sources: [clip.mp4]` is `sources: [{uri: clip.mp4}]`; `none` is nothing."""
+        if not isinstance(raw, dict):
+            return raw
+        read = {
+            key: None if key == "zmq" and value == "none" else value for key, value in raw.items()
+        }
+        if isinstance(raw.get("sources"), list | tuple):
+            read["sources"] = _with_ids(raw["sources"])
+        return read
+
+    @model_validator(mode="after")
+    def _names_do_not_collide(self) -> "Settings":
+        ids = [source.id for source in self.sources]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"two sources have the same id: {', '.join(ids)}")
+        if self.video and len(ids) > 1 and "{source}" not in self.video.name:
+            raise ValueError(
+                f"video: {len(ids)} sources need a file each: put {{source}} in the name"
+            )
+        return self
+
+
+def _with_ids(sources: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """Each source as a dict with an id; equal names get -2, -3, …"""
+    taken: dict[str, int] = {}
+    read: list[Any] = []
+    for source in sources:
+        entry = {"uri": str(source)} if isinstance(source, str | int) else source
+        if isinstance(entry, dict) and not entry.get("id") and entry.get("uri") is not None:
+            name = source_id_from(str(entry["uri"]))
+            taken[name] = taken.get(name, 0) + 1
+            suffix = f"-{taken[name]}" if taken[name] > 1 else ""
+            entry = {**entry, "uri": str(entry["uri"]), "id": name + suffix}
+        read.append(entry)
+    return read
+
+
+def source_id_from(uri: str) -> str:
+    """A readable id from the last part of a path: `/clips/My clip.mp4` gives `My-clip`."""
+    if re.fullmatch(r"\d+", uri):
+        return f"webcam{uri}"
+    path = Path(uri)
+    name = path.parent.name if set(path.name) & set("*?[") else path.stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.")[:48] or "source"

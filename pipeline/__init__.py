@@ -1,0 +1,1 @@
+"""Frames become results here, on one inference thread."""

@@ -1,0 +1,1 @@
+"""The commands, and the wiring that joins `stream`, `pipeline` and `sinks`."""

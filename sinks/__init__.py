@@ -1,0 +1,1 @@
+"""Results leave here, on one sink thread."""

@@ -1,0 +1,1 @@
+"""Frames come in here: readers, one capture thread and one bounded queue a source."""
