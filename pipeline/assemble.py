@@ -1,0 +1,86 @@
+"""One message a frame: its detections, its classifications, and how they came about."""
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from contracts.errors import ContractViolation, FramewireError
+from contracts.frame import Frame
+from contracts.messages import (
+    Classification,
+    Detection,
+    FrameFailure,
+    FrameResult,
+    Models,
+    StageTimes,
+)
+from pipeline.admit import SCORE_DECIMALS
+from pipeline.classify import Label
+
+CROP_TOO_SMALL = "crop_too_small"
+"""A detection of the frame is not classified: its box has a side below `min_crop_px`."""
+
+
+def assemble(
+    frame: Frame,
+    detections: Sequence[Detection],
+    labels: Mapping[int, Label],
+    models: Models,
+    label_names: Sequence[str],
+    stage_ms: StageTimes,
+    batch_size: int,
+) -> FrameResult:
+    """The frame's result, validated whole. `labels` go by detection index, and may lack some.
+
+    Raises ContractViolation that names the frame and what is wrong.
+    """
+    unclassified = models.classifier is not None and len(labels) < len(detections)
+    try:
+        return FrameResult(
+            image_id=frame.image_id,
+            detections=tuple(detections),
+            classifications=_classifications(labels, label_names),
+            inference_ms=stage_ms.detect_ms + stage_ms.crop_ms + stage_ms.classify_ms,
+            source_id=frame.source_id,
+            frame_index=frame.frame_index,
+            pts_s=frame.pts_s,
+            captured_at=frame.captured_at,
+            width=frame.width,
+            height=frame.height,
+            trace_id=frame.trace_id,
+            batch_size=batch_size,
+            stage_ms=stage_ms,
+            models=models,
+            degraded=(*frame.degraded, CROP_TOO_SMALL) if unclassified else frame.degraded,
+        )
+    except ValidationError as error:
+        faults = "; ".join(f"{item['loc']}: {item['msg']}" for item in error.errors())
+        raise ContractViolation(f"{frame.source_id}#{frame.frame_index}: {faults}") from error
+
+
+def _classifications(
+    labels: Mapping[int, Label], label_names: Sequence[str]
+) -> tuple[Classification, ...]:
+    return tuple(
+        Classification(
+            detection_index=index,
+            class_id=label.class_id,
+            class_name=label_names[label.class_id],
+            score=round(label.score, SCORE_DECIMALS),
+        )
+        for index, label in sorted(labels.items())
+    )
+
+
+def fail(frame: Frame, error: FramewireError) -> FrameFailure:
+    """The message for a frame that has no result."""
+    return FrameFailure(
+        source_id=frame.source_id,
+        frame_index=frame.frame_index,
+        image_id=frame.image_id,
+        pts_s=frame.pts_s,
+        captured_at=frame.captured_at,
+        trace_id=frame.trace_id,
+        code=error.code,
+        message=str(error),
+    )

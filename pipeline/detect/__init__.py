@@ -1,0 +1,40 @@
+"""The detector: from frames to boxes, scores and class ids."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from contracts.frame import Frame
+from contracts.messages import ModelIdentity
+
+
+class RawDetections(NamedTuple):
+    """What a detector says of one frame, on the CPU, not yet checked. N is the number of boxes."""
+
+    boxes_xyxy: Tensor
+    """(N, 4) float32, absolute pixels of the original frame."""
+
+    scores: Tensor
+    """(N,) float32, highest first."""
+
+    class_ids: Tensor
+    """(N,) int64, positions in the detector's `class_names`."""
+
+
+class Detector(Protocol):
+    """Loaded, on its device, used by the inference thread only."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which weights speak."""
+        ...
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """By class id."""
+        ...
+
+    def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
+        """One entry a frame, in their order. The frames may differ in size."""
+        ...

@@ -1,0 +1,132 @@
+"""torchvision's detectors: SSD, SSDlite, Faster R-CNN, Mask R-CNN, RetinaNet, FCOS.
+
+The library's own model does it all, resizing and normalising included; what is changed here is
+the order (resize first, so that a frame is never held as a full-size normalised picture more than
+once) and what is left out (masks nobody asked for, boxes below `min_score`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import remove_small_boxes
+
+from contracts.frame import Frame
+from contracts.messages import ModelIdentity
+from pipeline.catalog import ModelSpec
+from pipeline.detect import RawDetections
+from pipeline.weights_file import categories_of, load_into
+
+# torchvision trains these with frozen batch norm, which has its own epsilon: 1e-5 by default
+# (torchvision/ops/misc.py), and 0 where the builder says `overwrite_eps(model, 0.0)`.
+FROZEN_NORM_EPS = {
+    "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
+    "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
+    "fcos_resnet50_fpn": 1e-5,
+    "fasterrcnn_resnet50_fpn": 0.0,
+    "keypointrcnn_resnet50_fpn": 0.0,
+    "maskrcnn_resnet50_fpn": 0.0,
+    "retinanet_resnet50_fpn": 0.0,
+}
+
+# torchvision's R-CNNs remove boxes with a side below this after clipping; its SSD, RetinaNet and
+# FCOS leave them in, empty ones too. Pixels of the original frame.
+SMALLEST_BOX_PX = 1e-2
+
+
+class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """The library's transform of uint8 frames, one frame at a time, resized before normalised.
+
+    Bilinear resizing is linear, so the order makes no difference but rounding.
+    """
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """(3, H, W) uint8 to float32 in [0, 1]; normalising waits until it is small."""
+        return image.float().div_(255)
+
+    def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
+        """Resized as the model wants it, then normalised."""
+        resized, _ = super().resize(image, target)
+        return super().normalize(resized), None
+
+    def postprocess(
+        self, result: list[dict[str, Tensor]], *sizes: list[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """Boxes in pixels of the original frames. Masks are not pasted: each costs a full frame."""
+        wanted = [{key: found[key] for key in ("boxes", "scores", "labels")} for found in result]
+        return list(super().postprocess(wanted, *sizes))
+
+
+class TorchvisionDetector:
+    """A torchvision detection model with its weights, on a device, in float32."""
+
+    def __init__(
+        self, spec: ModelSpec, device: torch.device, min_score: float, max_detections: int
+    ) -> None:
+        weights = spec.read_weights()
+        self.class_names = categories_of(weights, spec.published.meta["categories"])
+        self.identity = ModelIdentity(name=spec.name, weights_sha256=weights.sha256)
+        model = get_model(
+            spec.architecture,
+            weights=None,
+            weights_backbone=None,
+            num_classes=len(self.class_names),
+        )
+        load_into(model, weights, spec.architecture)
+        _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
+        _keep_only(model, min_score, max_detections)
+        model.transform = _frame_transform(model.transform)
+        self._model = model.eval().to(device)
+        self._device = device
+        self._min_score = min_score
+
+    @torch.inference_mode()
+    def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
+        """One entry a frame, scores highest first; boxes inside the frame (the library clips)."""
+        images = [torch.from_numpy(frame.image_hwc).permute(2, 0, 1) for frame in frames]
+        found = self._model([image.to(self._device, non_blocking=True) for image in images])
+        return [self._raw(result) for result in found]
+
+    def _raw(self, result: dict[str, Tensor]) -> RawDetections:
+        boxes, scores, labels = (result[key].cpu() for key in ("boxes", "scores", "labels"))
+        # NaN is kept: not to be seen is the one thing that must not happen to it.
+        keep = ~(scores < self._min_score)
+        keep &= _not_empty(boxes) | ~boxes.isfinite().all(dim=1)
+        return RawDetections(boxes[keep], scores[keep], labels[keep])
+
+
+def _not_empty(boxes: Tensor) -> Tensor:
+    """(N,) bool: neither side is below SMALLEST_BOX_PX."""
+    mask = torch.zeros(len(boxes), dtype=torch.bool)
+    mask[remove_small_boxes(boxes, SMALLEST_BOX_PX)] = True
+    return mask
+
+
+def _take_frozen_norm_eps(model: nn.Module, architecture: str, tensors: dict[str, Tensor]) -> None:
+    """Norms whose weights were trained frozen compute what they computed in training.
+
+    Frozen batch norm counts no batches, so the file has no `num_batches_tracked` for it.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d) and f"{name}.num_batches_tracked" not in tensors:
+            module.eps = FROZEN_NORM_EPS.get(architecture, module.eps)
+
+
+def _keep_only(model: nn.Module, min_score: float, max_detections: int) -> None:
+    """The model's own thresholds. NMS goes by score, so what is below changes nothing above."""
+    head = getattr(model, "roi_heads", model)
+    head.score_thresh = max(min_score - 1e-6, 0.0)
+    head.detections_per_img = max_detections
+
+
+def _frame_transform(library: GeneralizedRCNNTransform) -> FrameTransform:
+    return FrameTransform(
+        library.min_size,
+        library.max_size,
+        library.image_mean,
+        library.image_std,
+        library.size_divisible,
+        library.fixed_size,
+    )

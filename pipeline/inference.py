@@ -1,0 +1,178 @@
+"""The inference thread: gather → detect → admit → crop → classify → assemble → hand over."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+import torch
+
+from contracts.errors import ContractViolation, InferenceError
+from contracts.frame import Delivery, Frame
+from contracts.messages import Detection, FrameFailure, FrameResult, Models
+from pipeline.admit import admit
+from pipeline.assemble import assemble, fail
+from pipeline.batcher import Batcher
+from pipeline.classify import Classifier, Label
+from pipeline.crop import CropBox, crop
+from pipeline.detect import Detector
+from pipeline.stopwatch import Stopwatch
+
+Made = TypeVar("Made")
+Rest = ParamSpec("Rest")
+
+log = logging.getLogger("framewire.pipeline")
+
+MAX_CROPS_AT_ONCE = 64
+"""Crops that are in memory together; a batch with more of them is classified in several turns."""
+
+
+class Outbox(Protocol):
+    """What the inference thread needs of the queue to the sinks. `put` waits when it is full."""
+
+    def put(self, item: Delivery) -> None:
+        """Raises when nobody takes deliveries any more."""
+        ...
+
+    def close(self) -> None:
+        """There is nothing more to come."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pipeline:
+    """The models and how they are used. Only the inference thread touches it."""
+
+    detector: Detector
+    classifier: Classifier | None
+    device: torch.device
+    min_crop_px: int
+
+    @property
+    def models(self) -> Models:
+        """Which weights speak."""
+        classifier = self.classifier.identity if self.classifier else None
+        return Models(detector=self.detector.identity, classifier=classifier)
+
+
+def run_inference(batcher: Batcher, pipeline: Pipeline, outbox: Outbox) -> None:
+    """Run by the inference thread: every item of every source is in the outbox, in source order."""
+    empty_sources: set[str] = set()
+    try:
+        while items := batcher.gather():
+            frames = [item for item in items if isinstance(item, Frame)]
+            results = iter(infer_or_fail(pipeline, frames))
+            for item in items:
+                if isinstance(item, Frame):
+                    message = next(results)
+                    _log_empty_stretch(message, empty_sources)
+                    outbox.put(Delivery(message, item))
+                else:
+                    outbox.put(Delivery(item))
+    finally:
+        outbox.close()
+
+
+def infer_or_fail(
+    pipeline: Pipeline, frames: Sequence[Frame]
+) -> Sequence[FrameResult | FrameFailure]:
+    """One message a frame. An exception of the models fails the whole batch, by name."""
+    try:
+        return infer(pipeline, frames) if frames else []
+    except Exception as error:
+        named = InferenceError(f"{type(error).__name__}: {error}")
+        log.exception("%s: a batch of %d frames failed", named.code, len(frames))
+        return [fail(frame, named) for frame in frames]
+
+
+def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | FrameFailure]:
+    """One message a frame, in their order. A frame that breaks the contract fails alone."""
+    watch = Stopwatch()
+    with watch.stage("detect"):
+        raw = pipeline.detector.detect(frames)
+    with watch.stage("assemble"):
+        found = [
+            _or_fail(frame, admit, raw_of_frame, pipeline.detector)
+            for frame, raw_of_frame in zip(frames, raw, strict=True)
+        ]
+    labels = _classify(pipeline, frames, found, watch)
+    return [
+        detections
+        if isinstance(detections, FrameFailure)
+        else _or_fail(
+            frame,
+            assemble,
+            detections,
+            labels_of_frame,
+            pipeline.models,
+            pipeline.classifier.class_names if pipeline.classifier else (),
+            watch.times_of(frame),
+            len(frames),
+        )
+        for frame, detections, labels_of_frame in zip(frames, found, labels, strict=True)
+    ]
+
+
+def _or_fail(
+    frame: Frame,
+    step: Callable[Concatenate[Frame, Rest], Made],
+    *rest: Rest.args,
+    **named: Rest.kwargs,
+) -> Made | FrameFailure:
+    """What the step makes of the frame, or the frame's failure where that breaks the contract."""
+    try:
+        return step(frame, *rest, **named)
+    except ContractViolation as error:
+        log.error("%s: %s", error.code, error)  # noqa: TRY400 - the text says it all
+        return fail(frame, error)
+
+
+def _classify(
+    pipeline: Pipeline,
+    frames: Sequence[Frame],
+    found: Sequence[list[Detection] | FrameFailure],
+    watch: Stopwatch,
+) -> list[dict[int, Label]]:
+    """For each frame the labels by detection index; detections too small to crop have none."""
+    labels: list[dict[int, Label]] = [{} for _ in frames]
+    classifier = pipeline.classifier
+    if classifier is None:
+        return labels
+    images = [frame.image_hwc for frame in frames]
+    wanted = list(_large_enough(found, pipeline.min_crop_px))
+    for start in range(0, len(wanted), MAX_CROPS_AT_ONCE):
+        part = wanted[start : start + MAX_CROPS_AT_ONCE]
+        boxes = [CropBox(position, detection.box) for position, _, detection in part]
+        with watch.stage("crop"):
+            crops = crop(images, boxes, classifier.transform, pipeline.device)
+        with watch.stage("classify"):
+            found_labels = classifier.classify(crops)
+        for (position, index, _), label in zip(part, found_labels, strict=True):
+            labels[position][index] = label
+    return labels
+
+
+def _large_enough(
+    found: Sequence[list[Detection] | FrameFailure], min_crop_px: int
+) -> Iterator[tuple[int, int, Detection]]:
+    """What is worth classifying: the frame's position, the detection's index, the detection."""
+    for position, detections in enumerate(found):
+        if isinstance(detections, FrameFailure):
+            continue
+        for index, detection in enumerate(detections):
+            x1, y1, x2, y2 = detection.box
+            if min(x2 - x1, y2 - y1) >= min_crop_px:
+                yield position, index, detection
+
+
+def _log_empty_stretch(message: FrameResult | FrameFailure, empty_sources: set[str]) -> None:
+    """One line where a source begins to show nothing, and one where it shows something again."""
+    if isinstance(message, FrameFailure):
+        return
+    source_id = message.source_id
+    if not message.detections and source_id not in empty_sources:
+        empty_sources.add(source_id)
+        log.info("%s: no_detections from frame %d on", source_id, message.frame_index)
+    elif message.detections and source_id in empty_sources:
+        empty_sources.remove(source_id)
+        log.info("%s: detections again at frame %d", source_id, message.frame_index)
