@@ -7,6 +7,7 @@ FramewireError
 │   ├── WeightsUnavailable weights_unavailable
 │   ├── WeightsUnreadable  weights_unreadable
 │   ├── WeightsMismatch    weights_mismatch
+│   ├── UnsupportedModel   unsupported_model
 │   └── DeviceUnavailable  device_unavailable
 ├── SourceError                                   frames don't come
 │   ├── SourceNotFound     source_not_found
@@ -80,6 +81,12 @@ class WeightsMismatch(ModelError):
     """The weights belong to another architecture or another set of classes."""
 
     code = "weights_mismatch"
+
+
+class UnsupportedModel(ModelError):
+    """The model's file is whole, but no runtime can compute it or its outputs are not understood."""
+
+    code = "unsupported_model"
 
 
 class DeviceUnavailable(ModelError):

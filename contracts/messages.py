@@ -33,7 +33,10 @@ Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 class Message(BaseModel):
     """Frozen; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The JSON Schemas are of what is sent, where every key is there, also those with a default.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_serialization_defaults_required=True
+    )
 
 
 class Detection(Message):

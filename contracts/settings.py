@@ -5,6 +5,7 @@ A setting has one name everywhere: `min_score` in YAML, `--min-score` on the com
 environment over the file, the file over the defaults below.
 """
 
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,9 +39,11 @@ class SourceSettings(BaseModel):
 class Settings(BaseModel):
     """Everything that `framewire run` can be told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The docstrings below are also the help texts of the command line.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)]
+    """Where frames come from: a video, a webcam (`0`, `/dev/video0`), images (`shots/*.jpg`)."""
 
     detector: str = "bundled:parts"
     """`bundled:parts`, or `torchvision:NAME` (see `framewire models`)."""
@@ -79,7 +82,7 @@ class Settings(BaseModel):
     """Pixels that one queue may hold; it always takes one frame, however large."""
 
     max_frames: Annotated[int, Field(ge=1)] | None = None
-    """Stop each source after so many frames."""
+    """Stop reading each source after so many frames."""
 
     zmq: str | None = DEFAULT_ENDPOINT
     """ZeroMQ endpoint to publish on; `none` publishes nothing."""
@@ -92,6 +95,9 @@ class Settings(BaseModel):
 
     video: Path | None = None
     """Annotated MP4 to write. With several sources the name must contain `{source}`."""
+
+    summary: Path | None = None
+    """JSON file to write at the end: counts, frame rate, stage times, models."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,23 +125,32 @@ class Settings(BaseModel):
 
 
 def _with_ids(sources: list[Any] | tuple[Any, ...]) -> list[Any]:
-    """Each source as a dict with an id; equal names get -2, -3, …"""
-    taken: dict[str, int] = {}
+    """Each source as a dict with an id; one made from a URI that is taken gets -2, -3, …"""
+    entries = [_entry(source) for source in sources]
+    taken = {str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")}
     read: list[Any] = []
-    for source in sources:
-        entry = {"uri": str(source)} if isinstance(source, str | int) else source
+    for entry in entries:
         if isinstance(entry, dict) and not entry.get("id") and entry.get("uri") is not None:
-            name = source_id_from(str(entry["uri"]))
-            taken[name] = taken.get(name, 0) + 1
-            suffix = f"-{taken[name]}" if taken[name] > 1 else ""
-            entry = {**entry, "uri": str(entry["uri"]), "id": name + suffix}
+            uri = str(entry["uri"])
+            name = source_id_from(uri)
+            numbered = (f"{name}-{number}" for number in itertools.count(2))
+            free = next(one for one in itertools.chain([name], numbered) if one not in taken)
+            taken.add(free)
+            entry = {**entry, "uri": uri, "id": free}
         read.append(entry)
     return read
 
 
+def _entry(source: Any) -> Any:
+    """A URI alone, or a number of a webcam, as the dict that it is short for."""
+    if isinstance(source, SourceSettings):
+        return source.model_dump()
+    return {"uri": str(source)} if isinstance(source, str | int) else source
+
+
 def source_id_from(uri: str) -> str:
     """A readable id from the last part of a path: `/clips/My clip.mp4` gives `My-clip`."""
-    if re.fullmatch(r"\d+", uri):
+    if re.fullmatch(r"[0-9]{1,9}", uri):
         return f"webcam{uri}"
     path = Path(uri)
     name = path.parent.name if set(path.name) & set("*?[") else path.stem

@@ -1,0 +1,124 @@
+"""Image files, read with Pillow, which says so when one is damaged; nothing is filled with grey."""
+
+import contextlib
+import itertools
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from contracts.errors import CorruptImage, FrameTooLarge, NotAnImage, SourceError, SourceNotFound
+from stream.reader import Picture, Reading, Unreadable
+
+if TYPE_CHECKING:
+    from contracts.frame import ImageHWC
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
+
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's decoders raise on damaged bytes: it promises no single type."""
+
+# `max_frame_pixels` stands in place of Pillow's own limit, which would refuse or warn on its own
+# terms and not by the name of the frame.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class ImagesReader:
+    """Image files in the order given; each is one frame, named by its path below `folder`.
+
+    An image has no presentation time: `pts_s` is None.
+    """
+
+    live = False
+
+    def __init__(self, paths: Sequence[Path], folder: Path, max_frame_pixels: int) -> None:
+        """Opens nothing yet: each file is open only while it is read."""
+        self._paths = paths
+        self._folder = folder
+        self._max_frame_pixels = max_frame_pixels
+
+    @property
+    def frame_count_hint(self) -> int | None:
+        """One frame a file."""
+        return len(self._paths)
+
+    def pictures(self) -> Iterator[Reading]:
+        """Each file's picture, or why there is none; one bad file does not end the others."""
+        for path in self._paths:
+            image_id = path.relative_to(self._folder).as_posix()
+            try:
+                yield Picture(read_image(path, self._max_frame_pixels), image_id=image_id)
+            except SourceError as error:
+                yield Unreadable(error, image_id=image_id)
+
+    def close(self) -> None:
+        """Nothing is open between two files."""
+
+
+def read_image(path: Path, max_pixels: int) -> "ImageHWC":
+    """The image as (height, width, 3) uint8 RGB, C-contiguous, upright by its EXIF orientation.
+
+    The first picture of an animated or many-page file. Raises `FrameTooLarge` by the header alone,
+    before any pixel is decoded, `NotAnImage`, `CorruptImage`, or `SourceNotFound` where the file
+    can't be opened.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise SourceNotFound(f"{path}: can't be opened: {error.strerror}") from error
+        try:
+            image = stack.enter_context(Image.open(file, formats=_FORMATS))
+            _check_size(image, path, max_pixels)
+            ImageOps.exif_transpose(image, in_place=True)
+            image.load()
+        except UnidentifiedImageError as error:
+            file.seek(0)
+            if _SIGNATURE.match(file.read(12)):
+                raise CorruptImage(f"{path}: damaged or cut short in its header") from error
+            raise NotAnImage(f"{path}: expected {', '.join(_FORMATS)}") from error
+        except _DAMAGE as error:
+            raise CorruptImage(f"{path}: damaged or cut short: {error}") from error
+        return _to_rgb(image, path)
+
+
+def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        text = f"{image.width}×{image.height} pixels, at most {max_pixels} in all"
+        raise FrameTooLarge(f"{path}: {text}")
+
+
+def _to_rgb(image: Image.Image, path: Path) -> "ImageHWC":
+    """RGB. Transparency is laid on white, as a viewer shows it; 16-bit grey is scaled to 8."""
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image).astype(np.uint32).clip(0, 65535) * 255 + 32767) // 65535
+        return np.repeat(grey.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+    if image.mode in ("F", "LAB"):
+        raise NotAnImage(f"{path}: expected grey, RGB or CMYK, but its pixels are {image.mode}")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image.convert("RGB"), dtype=np.uint8, order="C")
+
+
+def natural_key(path: Path) -> list[tuple[int, int | str]]:
+    """Sorts `img2.jpg` before `img10.jpg`, folder by folder."""
+    runs = ("".join(run) for _, run in itertools.groupby(path.as_posix(), str.isdecimal))
+    return [(0, int(run)) if run.isdecimal() else (1, run) for run in runs]

@@ -1,0 +1,77 @@
+"""What all tests share: which machine parts are there, and small models with random weights."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torchvision.models import get_model
+
+from pipeline.classify.torchvision import BUILDER_ARGUMENTS
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need what this machine lacks are skipped, and say so."""
+    for item in items:
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("shared") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="no ../shared beside the repository"))
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> "RandomWeights":
+    """Files of weights for torchvision architectures, made once a session."""
+    return RandomWeights(tmp_path_factory.mktemp("weights"))
+
+
+class RandomWeights:
+    """Weights drawn with a fixed seed: they find nothing sensible, but they load and run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def detector(self, architecture: str, classes: int = 91) -> Path:
+        """A safetensors file."""
+        return self._file(architecture, classes, weights_backbone=None)
+
+    def classifier(self, architecture: str, classes: int = 1000) -> Path:
+        """A safetensors file."""
+        return self._file(architecture, classes, **BUILDER_ARGUMENTS.get(architecture, {}))
+
+    def _file(self, architecture: str, classes: int, **arguments: Any) -> Path:
+        path = self._folder / f"{architecture}-{classes}.safetensors"
+        if not path.exists():
+            torch.manual_seed(0)
+            model = get_model(architecture, weights=None, num_classes=classes, **arguments)
+            save_file(model.state_dict(), path)
+        return path
+
+
+@pytest.fixture
+def served_folder(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder, and the URL at which a real HTTP server on the loopback interface serves it."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files and logs nothing."""
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
