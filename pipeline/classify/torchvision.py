@@ -35,12 +35,12 @@ class TorchvisionClassifier:
             **BUILDER_ARGUMENTS.get(spec.architecture, {}),
         )
         load_into(model, weights, spec.architecture)
-        self._model = model.eval().to(device)
+        self.model = model.eval().to(device)
 
     @torch.inference_mode()
     def logits(self, crops: Tensor) -> Tensor:
         """(K, number of classes) float32, on the device."""
-        result: Tensor = self._model(crops)
+        result: Tensor = self.model(crops)
         return result
 
     def classify(self, crops: Tensor) -> list[Label]:

@@ -19,17 +19,14 @@ from pipeline.catalog import ModelSpec
 from pipeline.detect import RawDetections
 from pipeline.weights_file import categories_of, load_into
 
-# torchvision trains these with frozen batch norm, which has its own epsilon: 1e-5 by default
-# (torchvision/ops/misc.py), and 0 where the builder says `overwrite_eps(model, 0.0)`.
-FROZEN_NORM_EPS = {
-    "fasterrcnn_mobilenet_v3_large_320_fpn": 1e-5,
-    "fasterrcnn_mobilenet_v3_large_fpn": 1e-5,
-    "fcos_resnet50_fpn": 1e-5,
-    "fasterrcnn_resnet50_fpn": 0.0,
-    "keypointrcnn_resnet50_fpn": 0.0,
-    "maskrcnn_resnet50_fpn": 0.0,
-    "retinanet_resnet50_fpn": 0.0,
-}
+# The published weights of these were trained with frozen batch norm without an epsilon, and their
+# builders set it to 0 where they load them (`overwrite_eps` in torchvision/models/detection).
+NO_NORM_EPS = (
+    "fasterrcnn_resnet50_fpn",
+    "keypointrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+)
 
 # torchvision's R-CNNs remove boxes with a side below this after clipping; its SSD, RetinaNet and
 # FCOS leave them in, empty ones too. Pixels of the original frame.
@@ -77,8 +74,8 @@ class TorchvisionDetector:
         load_into(model, weights, spec.architecture)
         _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
         _keep_only(model, min_score, max_detections)
-        model.transform = _frame_transform(model.transform)
-        self._model = model.eval().to(device)
+        model.transform = frame_transform(model.transform)
+        self.model = model.eval().to(device)
         self._device = device
         self._min_score = min_score
 
@@ -86,7 +83,7 @@ class TorchvisionDetector:
     def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
         """One entry a frame, scores highest first; boxes inside the frame (the library clips)."""
         images = [torch.from_numpy(frame.image_hwc).permute(2, 0, 1) for frame in frames]
-        found = self._model([image.to(self._device, non_blocking=True) for image in images])
+        found = self.model([image.to(self._device, non_blocking=True) for image in images])
         return [self._raw(result) for result in found]
 
     def _raw(self, result: dict[str, Tensor]) -> RawDetections:
@@ -109,9 +106,11 @@ def _take_frozen_norm_eps(model: nn.Module, architecture: str, tensors: dict[str
 
     Frozen batch norm counts no batches, so the file has no `num_batches_tracked` for it.
     """
+    if architecture not in NO_NORM_EPS:
+        return
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d) and f"{name}.num_batches_tracked" not in tensors:
-            module.eps = FROZEN_NORM_EPS.get(architecture, module.eps)
+            module.eps = 0.0
 
 
 def _keep_only(model: nn.Module, min_score: float, max_detections: int) -> None:
@@ -121,7 +120,8 @@ def _keep_only(model: nn.Module, min_score: float, max_detections: int) -> None:
     head.detections_per_img = max_detections
 
 
-def _frame_transform(library: GeneralizedRCNNTransform) -> FrameTransform:
+def frame_transform(library: GeneralizedRCNNTransform) -> FrameTransform:
+    """Does what the model's own transform does, with the same sizes, mean and deviation."""
     return FrameTransform(
         library.min_size,
         library.max_size,

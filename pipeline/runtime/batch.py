@@ -1,0 +1,61 @@
+"""Batches of any size from a network that takes only one size, and the proof that one takes any."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.errors import InferenceError
+from pipeline.runtime import Network, Precision, RuntimeName, Shape
+
+SAME_SHARE = 0.99
+"""Of an output's values that must agree: in-graph rankings may differ in their last ranks."""
+
+
+class FixedBatch:
+    """Any batch, in parts of the size that the network takes; the last part is filled up."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._size = network.input_shape[0] or 1
+        self.runtime: RuntimeName = network.runtime
+        self.precision: Precision = network.precision
+        self.input_shape: Shape = network.input_shape
+        self.output_names = network.output_names
+
+    def run(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """See `Network.run`."""
+        parts = [self._run(batch[at : at + self._size]) for at in range(0, len(batch), self._size)]
+        return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+    def _run(self, part: NDArray[np.float32]) -> list[NDArray[Any]]:
+        missing = self._size - len(part)
+        full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+        return [output[: len(part)] for output in self._network.run(full)]
+
+
+def takes_batches(opened: Network, exported: Network, side_px: int) -> bool:
+    """True when the network gives for a pair of pictures what the file gives for each alone.
+
+    `opened` is compiled from the graph with its batch dimension opened, `exported` from the graph
+    as it is in the file.
+    """
+    height, width = (side or side_px for side in opened.input_shape[2:])
+    pair = np.random.default_rng(0).random((2, 3, height, width), np.float32)
+    try:
+        together = opened.run(pair)
+    except InferenceError:
+        return False
+    alone = FixedBatch(exported).run(pair)
+    return all(_same(ours, theirs) for ours, theirs in zip(together, alone, strict=True))
+
+
+def _same(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
+    """Each item's values, sorted along its first axis, as a ranking may swap neighbours."""
+    if ours.shape != theirs.shape:
+        return False
+    if ours.ndim > 1:
+        ours, theirs = np.sort(ours, axis=1), np.sort(theirs, axis=1)
+    scale = float(np.nanmax(np.abs(theirs), initial=1e-6))
+    close = np.isclose(ours, theirs, rtol=1e-2, atol=1e-3 * scale, equal_nan=True)
+    return float(close.mean()) >= SAME_SHARE

@@ -1,0 +1,226 @@
+"""The inference thread: one message a frame, in order, whatever the models do."""
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from contracts.frame import Delivery, Frame, StreamItem
+from contracts.messages import FrameFailure, FrameResult
+from pipeline import inference
+from pipeline.batcher import Batcher
+from pipeline.classify import Label
+from pipeline.detect import RawDetections
+from pipeline.inference import Pipeline, infer, run_inference
+from stream.queue import BoundedQueue, QueueClosed
+from tests.frames import BrightnessClassifier, FixedDetector, frame, raw
+from tests.messages import frame_failure, source_end
+
+CPU = torch.device("cpu")
+BIG = (4.0, 4.0, 44.0, 40.0)
+SMALL = (4.0, 4.0, 44.0, 35.9)
+
+
+def pipeline(
+    detector: FixedDetector, classifier: BrightnessClassifier | None = None, min_crop_px: int = 32
+) -> Pipeline:
+    return Pipeline(detector, classifier, CPU, min_crop_px)
+
+
+def run_through(items: Sequence[StreamItem], the_pipeline: Pipeline) -> list[Delivery]:
+    """What leaves the inference thread for these items of one source."""
+    bell = threading.Condition()
+    queue: BoundedQueue[StreamItem] = BoundedQueue(
+        depth=100, max_bytes=10**9, when_full="block", size_of=lambda _i: 1, bell=bell
+    )
+    outbox: BoundedQueue[Delivery] = BoundedQueue(
+        depth=100, max_bytes=10**9, when_full="block", size_of=lambda _i: 1
+    )
+    for item in items:
+        queue.put(item)
+    queue.close()
+    run_inference(Batcher([queue], bell, 4, 0, 10**9), the_pipeline, outbox)
+    return list(iter(outbox.take, None))
+
+
+def test_every_item_leaves_once_in_source_order() -> None:
+    items: list[StreamItem] = [frame(0), frame(1), frame_failure(2, "cam"), frame(3), frame(4)]
+    items.append(source_end("cam"))
+    detector = FixedDetector(BIG)
+    deliveries = run_through(items, pipeline(detector))
+    kinds = [delivery.message.schema_name for delivery in deliveries]
+    assert kinds == ["framewire.frame"] * 2 + ["framewire.failure"] + ["framewire.frame"] * 2 + [
+        "framewire.end"
+    ]
+    for item, delivery in zip(items, deliveries, strict=True):
+        assert delivery.frame is (item if isinstance(item, Frame) else None)
+        if isinstance(item, Frame):
+            assert isinstance(delivery.message, FrameResult)
+            assert delivery.message.frame_index == item.frame_index
+            assert delivery.message.trace_id == item.trace_id
+            assert delivery.message.pts_s == item.pts_s
+    assert detector.batches == [[0, 1, 3, 4]]
+
+
+def test_each_crop_is_of_its_own_frame_and_box() -> None:
+    left_bright = np.zeros((64, 128, 3), np.uint8)
+    left_bright[:, :64] = 255
+    right_bright = 255 - left_bright
+    left, right = (0.0, 0.0, 64.0, 64.0), (64.0, 0.0, 128.0, 64.0)
+    frames = [frame(0, image_hwc=left_bright), frame(1, image_hwc=right_bright)]
+    results = infer(pipeline(FixedDetector(left, right), BrightnessClassifier()), frames)
+    said = [
+        [(c.detection_index, c.class_name) for c in result.classifications]
+        for result in results
+        if isinstance(result, FrameResult)
+    ]
+    assert said == [[(0, "bright"), (1, "dark")], [(0, "dark"), (1, "bright")]]
+
+
+def test_no_detections_give_empty_lists_and_one_log_line_a_stretch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "framewire")
+    detector = FixedDetector(by_index={2: raw(BIG)})
+    deliveries = run_through(
+        [frame(i) for i in range(5)], pipeline(detector, BrightnessClassifier())
+    )
+    empty = deliveries[0].message
+    assert isinstance(empty, FrameResult)
+    assert (empty.detections, empty.classifications, empty.degraded) == ((), (), ())
+    assert [record.message for record in caplog.records] == [
+        "cam: no_detections from frame 0 on",
+        "cam: detections again at frame 2",
+        "cam: no_detections from frame 3 on",
+    ]
+
+
+def test_a_crop_below_the_minimum_is_not_classified_and_its_detection_kept() -> None:
+    classifier = BrightnessClassifier()
+    [result] = infer(pipeline(FixedDetector(BIG, SMALL), classifier), [frame(0)])
+    assert isinstance(result, FrameResult)
+    assert len(result.detections) == 2
+    assert [c.detection_index for c in result.classifications] == [0]
+    assert result.degraded == ("crop_too_small",)
+    assert classifier.batch_sizes == [1]
+
+
+def test_a_box_that_sticks_out_is_clamped_before_it_is_cropped() -> None:
+    detector = FixedDetector((-10.0, -10.0, 40.0, 40.0))
+    [result] = infer(pipeline(detector, BrightnessClassifier()), [frame(0)])
+    assert isinstance(result, FrameResult)
+    assert result.detections[0].box == (0.0, 0.0, 40.0, 40.0)
+    assert len(result.classifications) == 1
+
+
+def test_a_frame_that_breaks_the_contract_fails_alone() -> None:
+    detector = FixedDetector(BIG, by_index={1: raw((40.0, 30.0, 20.0, 10.0))})
+    results = infer(pipeline(detector, BrightnessClassifier()), [frame(i) for i in range(3)])
+    assert [type(r).__name__ for r in results] == ["FrameResult", "FrameFailure", "FrameResult"]
+    failure = results[1]
+    assert isinstance(failure, FrameFailure)
+    assert failure.code == "contract_violation"
+    assert "fixed-detector" in failure.message
+    assert "cam#1" in failure.message
+
+
+class BrokenClassifier(BrightnessClassifier):
+    """Says something that is no probability."""
+
+    def classify(self, crops: torch.Tensor) -> list[Label]:
+        return [Label(0, float("nan")) for _ in crops]
+
+
+def test_a_classifier_that_breaks_the_contract_fails_the_frame_by_name() -> None:
+    [result] = infer(pipeline(FixedDetector(BIG), BrokenClassifier()), [frame(0)])
+    assert isinstance(result, FrameFailure)
+    assert result.code == "contract_violation"
+    assert "score" in result.message
+
+
+class FailingDetector(FixedDetector):
+    """Raises at every batch that has frame 1 in it."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
+        if any(item.frame_index == 1 for item in frames):
+            raise RuntimeError("the device\nfell over")
+        return super().detect(frames)
+
+
+def test_an_exception_of_a_model_fails_its_batch_by_name_and_the_thread_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    deliveries = run_through([frame(i) for i in range(6)], pipeline(FailingDetector(BIG)))
+    messages = [delivery.message for delivery in deliveries]
+    assert [m.schema_name for m in messages] == ["framewire.failure"] * 4 + ["framewire.frame"] * 2
+    failure = messages[0]
+    assert isinstance(failure, FrameFailure)
+    assert (failure.code, failure.message) == (
+        "inference_error",
+        "RuntimeError: the device fell over",
+    )
+    assert "inference_error" in caplog.text
+
+
+def test_the_classifier_gets_all_crops_of_a_batch_together() -> None:
+    classifier = BrightnessClassifier()
+    infer(pipeline(FixedDetector(BIG, BIG), classifier), [frame(i) for i in range(3)])
+    assert classifier.batch_sizes == [6]
+
+
+def test_very_many_crops_are_classified_in_turns_and_none_is_lost() -> None:
+    classifier = BrightnessClassifier()
+    count = inference.MAX_CROPS_AT_ONCE + 3
+    [result] = infer(pipeline(FixedDetector(*[BIG] * count), classifier), [frame(0)])
+    assert isinstance(result, FrameResult)
+    assert [c.detection_index for c in result.classifications] == list(range(count))
+    assert classifier.batch_sizes == [inference.MAX_CROPS_AT_ONCE, 3]
+
+
+def test_without_a_classifier_nothing_is_cropped_and_nothing_is_degraded() -> None:
+    [result] = infer(pipeline(FixedDetector(BIG)), [frame(0)])
+    assert isinstance(result, FrameResult)
+    assert result.classifications == ()
+    assert result.degraded == ()
+    assert result.models.classifier is None
+    assert result.stage_ms.crop_ms == result.stage_ms.classify_ms == 0
+
+
+def test_a_result_says_how_long_each_stage_took_and_which_weights_spoke() -> None:
+    results = infer(pipeline(FixedDetector(BIG), BrightnessClassifier()), [frame(0), frame(1)])
+    result = results[0]
+    assert isinstance(result, FrameResult)
+    times = result.stage_ms
+    assert times.decode_ms == 1.5
+    assert times.queue_ms > 0
+    assert times.crop_ms > 0
+    assert result.inference_ms == pytest.approx(
+        times.detect_ms + times.crop_ms + times.classify_ms, abs=1e-6
+    )
+    assert result.batch_size == 2
+    assert result.models.detector.name == "fixed-detector"
+
+
+def test_a_corrupt_frame_keeps_its_mark() -> None:
+    damaged = dataclasses.replace(frame(0), degraded=("corrupt_frame",))
+    [result] = infer(pipeline(FixedDetector(BIG)), [damaged])
+    assert isinstance(result, FrameResult)
+    assert result.degraded == ("corrupt_frame",)
+
+
+def test_when_nobody_takes_deliveries_the_thread_ends() -> None:
+    bell = threading.Condition()
+    queue: BoundedQueue[StreamItem] = BoundedQueue(
+        depth=9, max_bytes=10**9, when_full="block", size_of=lambda _i: 1, bell=bell
+    )
+    outbox: BoundedQueue[Delivery] = BoundedQueue(
+        depth=1, max_bytes=10**9, when_full="block", size_of=lambda _i: 1
+    )
+    outbox.abandon()
+    queue.put(frame(0))
+    with pytest.raises(QueueClosed):
+        run_inference(Batcher([queue], bell, 4, 0, 10**9), pipeline(FixedDetector(BIG)), outbox)
