@@ -23,7 +23,7 @@ def box_fault(box_xyxy: BoxXYXY, width: int, height: int) -> str | None:
         return "not ordered (x1 < x2, y1 < y2); is it (cx, cy, w, h) or (x, y, w, h)?"
     if not (0 < (x1 + x2) / 2 < width and 0 < (y1 + y2) / 2 < height):
         return "its centre lies outside the frame"
-    if x2 <= 1 and y2 <= 1 and width * height > 1:
+    if x2 <= 1 and y2 <= 1 and min(width, height) > 1:
         return "wholly within the first pixel; is it in normalised units?"
     return None
 

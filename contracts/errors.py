@@ -41,8 +41,9 @@ class FramewireError(Exception):
     exit_status: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        """One line, whatever a library put into the text."""
-        return " ".join(super().__str__().split())
+        """One line of valid Unicode, whatever a library or a file's name put into the text."""
+        text = " ".join(super().__str__().split())
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class BadSetting(FramewireError):
@@ -84,7 +85,7 @@ class WeightsMismatch(ModelError):
 
 
 class UnsupportedModel(ModelError):
-    """The model's file is whole, but no runtime can compute it or its outputs are not understood."""
+    """The file is whole, but no runtime can compute it, or its outputs are not understood."""
 
     code = "unsupported_model"
 

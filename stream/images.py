@@ -62,7 +62,9 @@ class ImagesReader:
     def pictures(self) -> Iterator[Reading]:
         """Each file's picture, or why there is none; one bad file does not end the others."""
         for path in self._paths:
-            image_id = path.relative_to(self._folder).as_posix()
+            name = path.relative_to(self._folder).as_posix()
+            # A file's name is bytes; what of it is no Unicode can't stand in a message as it is.
+            image_id = name.encode("utf-8", "backslashreplace").decode("utf-8")
             try:
                 yield Picture(read_image(path, self._max_frame_pixels), image_id=image_id)
             except SourceError as error:

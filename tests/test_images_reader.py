@@ -242,3 +242,12 @@ def test_every_image_of_coco_mini_reads_at_the_size_in_its_header() -> None:
         assert isinstance(reading, Picture)
         with Image.open(path) as image:
             assert reading.image_hwc.shape == (image.height, image.width, 3)
+
+
+def test_a_name_that_is_no_unicode_comes_escaped(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    (tmp_path / "a.png").rename(named)
+    [reading] = ImagesReader([named], tmp_path, 10**6).pictures()
+    assert isinstance(reading, Picture)
+    assert reading.image_id == "\\udcff.png"
