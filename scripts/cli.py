@@ -1,0 +1,134 @@
+"""The command `framewire`. Heavy imports happen inside the commands, so that `--help` is quick."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from contracts.errors import BadSetting, FramewireError, InternalError
+from contracts.settings import Settings
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The installed command: one line on standard error where something is wrong, never a trace."""
+    try:
+        status = commands(arguments, standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "framewire"
+        status = complain(BadSetting(f"{error.format_message()} See `{where} --help`."))
+    except FramewireError as error:
+        status = complain(error)
+    except (KeyboardInterrupt, click.Abort):
+        status = 130
+    sys.exit(status)
+
+
+def complain(error: FramewireError) -> int:
+    """One line with the error's code; the exit status that belongs to it."""
+    click.echo(f"framewire: {error.code}: {error}", err=True)
+    if isinstance(error, InternalError):
+        click.echo(
+            "This is a defect of framewire: run with --log-level debug and report it.", err=True
+        )
+    return error.exit_status
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """One option for each setting, named, described and defaulted as in `contracts.settings`."""
+    for name, field in reversed(Settings.model_fields.items()):
+        if name == "sources":
+            continue
+        text = (field.description or "").replace("`", "")
+        if field.default is not None:
+            text += f"  [default: {field.default}]"
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(flag, name, metavar="VALUE", help=text)(command)
+    return command
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="framewire", prog_name="framewire")
+def commands() -> None:
+    """Frames in, validated wire messages out.
+
+    Reads video files, webcams and images, runs detect → crop → classify on every frame, and
+    publishes one validated JSON message a frame over ZeroMQ and into files.
+
+    \b
+    framewire run --source clip.mp4 --jsonl results.jsonl --video annotated.mp4
+    framewire listen tcp://127.0.0.1:5555
+    framewire models
+    """
+
+
+@commands.command("run", context_settings=CONTEXT)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="URI",
+    help="A video file, a webcam (0, /dev/video0), an image, a folder or a pattern (shots/*.jpg). "
+    "May be given several times.",
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML with settings."
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+@setting_options
+def run_command(
+    sources: tuple[str, ...], config: Path | None, log_level: str, **flags: str | None
+) -> int:
+    """Run the pipeline over one or more sources until they end, or until Ctrl-C.
+
+    Each setting has the same name here, in the YAML file of --config and in the environment
+    (FRAMEWIRE_MIN_SCORE). Exit status: 0 all well, 1 something failed on the way and is counted in
+    the summary, 2 it was asked wrongly, 3 it could not start.
+    """
+    from scripts.configure import load_settings
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = load_settings({**given, **({"sources": sources} if sources else {})}, config)
+    from scripts.console import set_up_logging
+    from scripts.run import run
+
+    set_up_logging(log_level)
+    return run(settings)
+
+
+@commands.command("listen", context_settings=CONTEXT)
+@click.argument("endpoint", default="tcp://127.0.0.1:5555")
+@click.option("--topic", default="", help="Only topics that begin so: frame/, frame/cam1/, end/.")
+@click.option("--json", "as_json", is_flag=True, help="Print the messages as they come.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages.")
+@click.option("--until-end", is_flag=True, help="Stop when every source that was heard has ended.")
+def listen_command(
+    endpoint: str, topic: str, as_json: bool, count: int | None, until_end: bool
+) -> int:
+    """Subscribe to ENDPOINT and print one line a message."""
+    from scripts.listen import listen
+
+    return listen(endpoint, topic, as_json, count, until_end)
+
+
+@commands.command("models", context_settings=CONTEXT)
+def models_command() -> int:
+    """List the models, where their weights come from, their hashes and licences."""
+    from rich.console import Console
+
+    from scripts.models import show_models
+
+    show_models(Console())
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""One configuration out of a YAML file, the environment and the command line."""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from contracts.errors import BadSetting
+from contracts.settings import Settings, SourceSettings
+
+ENVIRONMENT_PREFIX = "FRAMEWIRE_"
+
+
+def load_settings(
+    flags: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """The command line over the environment over the file. Raises BadSetting, in one line."""
+    layers = (_read_file(file) if file else {}, _read_environment(environment), flags)
+    raw = {key: value for layer in layers for key, value in layer.items()}
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        raise BadSetting("; ".join(_explain(fault) for fault in error.errors())) from error
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSetting(f"config {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadSetting(f"config {file}: not YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise BadSetting(f"config {file}: expected keys and values, such as `min_score: 0.4`")
+    return raw
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """FRAMEWIRE_MIN_SCORE is min_score; FRAMEWIRE_SOURCES takes several, separated by commas."""
+    ours = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    for key in ours.keys() - Settings.model_fields.keys():
+        name = ENVIRONMENT_PREFIX + key.upper()
+        raise BadSetting(f"{name}: unknown setting{_choices(key, Settings.model_fields)}")
+    return {key: value.split(",") if key == "sources" else value for key, value in ours.items()}
+
+
+def _explain(fault: ErrorDetails) -> str:
+    """`min_score: expected …, got …`, and what there is to choose from where it is a wrong name."""
+    where = ".".join(str(part) for part in fault["loc"])
+    key = str(fault["loc"][-1]) if fault["loc"] else ""
+    match fault["type"]:
+        case "extra_forbidden":
+            known = SourceSettings if fault["loc"][0] == "sources" else Settings
+            return f"{where}: unknown key{_choices(key, known.model_fields)}"
+        case "missing" if key == "sources":
+            return "no source given: name one with --source, or in `sources:`"
+        case "value_error":
+            return fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+
+
+def _choices(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f", did you mean {close[0]}" if close else ""
+    return f"{hint}; there are {', '.join(known)}"

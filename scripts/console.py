@@ -1,0 +1,70 @@
+"""What a person sees while it runs: log lines and one progress bar a source, on standard error."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+console = Console(stderr=True, highlight=False)
+STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
+
+
+class ConsoleHandler(logging.Handler):
+    """One line a record, above the progress bars where there are any."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the record; a traceback follows only where one was logged."""
+        console.print(Text(self.format(record), STYLES.get(record.levelno, "")), soft_wrap=True)
+
+
+class RateColumn(ProgressColumn):
+    """Frames a second, once there is something to measure."""
+
+    def render(self, task: Task) -> Text:
+        """Called by rich at each refresh."""
+        return Text(f"{task.speed:.1f} frames/s" if task.speed else "")
+
+
+def set_up_logging(level: str) -> None:
+    """`framewire`'s records from this level on go to standard error."""
+    handler = ConsoleHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("framewire")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+@contextmanager
+def progress_bars(source_ids: Iterable[str]) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Hands out a function to call with a source's id, its settled frames and its length if known.
+
+    Nothing is drawn where standard error is not a terminal.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks = {name: progress.add_task(name, total=None) for name in source_ids}
+
+        def update(source_id: str, settled: int, length: int | None) -> None:
+            # A container's frame count is a claim; a bar past its end would look like a mistake.
+            total = max(length, settled) if length else None
+            progress.update(tasks[source_id], completed=settled, total=total)
+
+        yield update

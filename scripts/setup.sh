@@ -1,0 +1,36 @@
+# Sourced by scripts/demo, scripts/test and scripts/check: afterwards .venv holds framewire and
+# everything it needs, and is in PATH. Installs only when pyproject.toml or the Python has changed.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+fail() {
+    echo "framewire: $1" >&2
+    exit 3
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+python=$(find_python)
+[ -n "$python" ] || fail "needs Python 3.11 or newer; set PYTHON to one"
+stamp=$({ cat pyproject.toml; "$python" -VV; } | cksum)
+
+if [ "$(cat .venv/framewire-stamp 2>/dev/null)" != "$stamp" ]; then
+    "$python" -c 'import venv, ensurepip' 2>/dev/null ||
+        fail "$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
+    echo "Setting up .venv (once; torch alone is several GB, so this takes a few minutes)" >&2
+    "$python" -m venv --clear .venv || fail "can't make .venv"
+    .venv/bin/python -m pip install --disable-pip-version-check --quiet --quiet --editable '.[dev]' ||
+        fail "the installation failed; the lines above say why"
+    echo "$stamp" > .venv/framewire-stamp
+fi
+
+PATH="$PWD/.venv/bin:$PATH"
+export PATH

@@ -1,0 +1,79 @@
+"""One setting, one name: file, environment and command line; every mistake is one line."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import BadSetting
+from contracts.settings import Settings
+from scripts.configure import load_settings
+from tests.conftest import REPOSITORY
+
+PRESETS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.name)
+def test_every_preset_loads(preset: Path) -> None:
+    assert load_settings({}, preset, {}).sources
+
+
+def test_there_are_presets() -> None:
+    assert {path.stem for path in PRESETS} >= {"demo", "files", "webcam"}
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file(tmp_path: Path) -> None:
+    file = written(tmp_path, "sources: [a.mp4]\nmin_score: 0.1\nmax_batch: 3\nmin_crop_px: 20\n")
+    environment = {"FRAMEWIRE_MIN_SCORE": "0.2", "FRAMEWIRE_MAX_BATCH": "4", "HOME": "/"}
+    settings = load_settings({"min_score": "0.3"}, file, environment)
+    assert (settings.min_score, settings.max_batch, settings.min_crop_px) == (0.3, 4, 20)
+
+
+def test_the_environment_names_several_sources_with_commas() -> None:
+    settings = load_settings({}, None, {"FRAMEWIRE_SOURCES": "a.mp4,0"})
+    assert [source.id for source in settings.sources] == ["a", "webcam0"]
+
+
+def test_defaults_need_only_a_source() -> None:
+    settings = load_settings({"sources": ("a.mp4",)}, None, {})
+    assert settings == Settings.model_validate({"sources": ["a.mp4"]})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("detectr: x", "detectr: unknown key, did you mean detector; there are classifier, "),
+        ("sources: [{uri: a.mp4, quee_depth: 3}]", "did you mean queue_depth"),
+        ("sources: [a.mp4]\nmin_score: 2", "min_score: input should be less than or equal to 1"),
+        ("sources: [a.mp4]\ndevice: gpu", "device: string should match pattern"),
+        ("sources: [a.mp4]\nmax_batch: many", "max_batch: input should be a valid integer"),
+        ("sources: []", "sources"),
+        ("min_score: 0.5", "no source given"),
+        ("sources: [{uri: a.mp4, id: x}, {uri: b.mp4, id: x}]", "same id"),
+        ("sources: [a.mp4, b.mp4]\nvideo: out.mp4", "{source}"),
+        ("just text", "expected keys and values"),
+        ("sources: [a.mp4", "not YAML"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_line_that_names_it(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load_settings({}, written(tmp_path, text), {})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"none\.yaml: No such file"):
+        load_settings({}, tmp_path / "none.yaml", {})
+
+
+def test_an_unknown_variable_of_ours_in_the_environment_is_refused() -> None:
+    with pytest.raises(BadSetting, match="FRAMEWIRE_MIN_SCOR: unknown setting, did you mean min_s"):
+        load_settings({"sources": ("a.mp4",)}, None, {"FRAMEWIRE_MIN_SCOR": "0.2"})
