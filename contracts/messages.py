@@ -39,6 +39,13 @@ class Message(BaseModel):
     )
 
 
+class MaskRle(Message):
+    """Which pixels of the frame an object covers, in COCO's compressed run-length encoding."""
+
+    size: tuple[PositiveInt, PositiveInt] = Field(description="(height, width) of the frame")
+    counts: str = Field(description="runs in column order; pycocotools.mask.decode reads them")
+
+
 class Detection(Message):
     """One object: where it is, what it is, and how sure the detector was."""
 
@@ -49,9 +56,7 @@ class Detection(Message):
     score: Score
     class_id: NonNegativeInt
     class_name: str
-    mask_rle: dict[str, str | list[int]] | None = Field(
-        default=None, description="COCO compressed run-length encoding: size (h, w) and counts"
-    )
+    mask_rle: MaskRle | None = Field(default=None, description="null unless masks were asked for")
     track_id: NonNegativeInt | None = None
 
 

@@ -63,6 +63,9 @@ class Settings(BaseModel):
     max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
     """The best-scored so many of a frame are kept."""
 
+    masks: bool = False
+    """Each detection's mask too, where the detector makes them (Mask R-CNN)."""
+
     min_crop_px: Annotated[int, Field(ge=1)] = 32
     """A detection whose box is narrower or lower than this is not classified."""
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from contracts.boxes import BoxXYXY, box_fault, clamp_box
 from contracts.errors import ContractViolation
 from contracts.frame import Frame
-from contracts.messages import Detection
+from contracts.messages import Detection, MaskRle
 from pipeline.detect import Detector, RawDetections
 
 # A thousandth of a pixel and a millionth of a score: finer is noise of float32.
@@ -23,14 +23,20 @@ def admit(frame: Frame, raw: RawDetections, detector: Detector) -> list[Detectio
     class id has no name. Nothing of such a frame is kept: the other boxes are no better.
     """
     columns = (raw.boxes_xyxy.tolist(), raw.scores.tolist(), raw.class_ids.tolist())
+    masks: Sequence[MaskRle | None] = raw.masks or [None] * len(raw.scores)
     return [
-        _admit_one(frame, detector, tuple(box), score, class_id)
-        for box, score, class_id in zip(*columns, strict=True)
+        _admit_one(frame, detector, tuple(box), score, class_id, mask)
+        for box, score, class_id, mask in zip(*columns, masks, strict=True)
     ]
 
 
 def _admit_one(
-    frame: Frame, detector: Detector, box_xyxy: BoxXYXY, score: float, class_id: int
+    frame: Frame,
+    detector: Detector,
+    box_xyxy: BoxXYXY,
+    score: float,
+    class_id: int,
+    mask: MaskRle | None,
 ) -> Detection:
     fault = box_fault(box_xyxy, frame.width, frame.height)
     if fault is None and not 0 <= class_id < len(detector.class_names):
@@ -44,6 +50,7 @@ def _admit_one(
             score=round(score, SCORE_DECIMALS),
             class_id=class_id,
             class_name=detector.class_names[class_id],
+            mask_rle=mask,
         )
     except ValidationError as error:
         raise _violation(frame, detector, box_xyxy, error.errors()[0]["msg"]) from error

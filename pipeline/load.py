@@ -20,7 +20,9 @@ def load_pipeline(settings: Settings) -> Pipeline:
     """Models loaded and on their device. Raises ModelError before anything is read or written."""
     device = choose_device(settings.device)
     spec = find_model("detector", settings.detector, settings.detector_weights)
-    detector = TorchvisionDetector(spec, device, settings.min_score, settings.max_detections)
+    detector = TorchvisionDetector(
+        spec, device, settings.min_score, settings.max_detections, settings.masks
+    )
     _say(detector, device)
     if settings.classifier == "none":
         return Pipeline(detector, None, device, settings.min_crop_px)

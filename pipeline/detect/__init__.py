@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from contracts.frame import Frame
-from contracts.messages import ModelIdentity
+from contracts.messages import MaskRle, ModelIdentity
 
 
 class RawDetections(NamedTuple):
@@ -20,6 +20,9 @@ class RawDetections(NamedTuple):
 
     class_ids: Tensor
     """(N,) int64, positions in the detector's `class_names`."""
+
+    masks: Sequence[MaskRle] | None = None
+    """N masks over the whole frame, or None where none were asked for."""
 
 
 class Detector(Protocol):

@@ -13,10 +13,12 @@ from torchvision.models import get_model
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import remove_small_boxes
 
+from contracts.errors import BadSetting
 from contracts.frame import Frame
 from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
 from pipeline.detect import RawDetections
+from pipeline.detect.masks import encode_masks
 from pipeline.weights_file import categories_of, load_into
 
 # The published weights of these were trained with frozen batch norm without an epsilon, and their
@@ -31,6 +33,8 @@ NO_NORM_EPS = (
 # torchvision's R-CNNs remove boxes with a side below this after clipping; its SSD, RetinaNet and
 # FCOS leave them in, empty ones too. Pixels of the original frame.
 SMALLEST_BOX_PX = 1e-2
+
+_ALWAYS = ("boxes", "scores", "labels")
 
 
 class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -51,16 +55,22 @@ class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
     def postprocess(
         self, result: list[dict[str, Tensor]], *sizes: list[tuple[int, int]]
     ) -> list[dict[str, Tensor]]:
-        """Boxes in pixels of the original frames. Masks are not pasted: each costs a full frame."""
-        wanted = [{key: found[key] for key in ("boxes", "scores", "labels")} for found in result]
-        return list(super().postprocess(wanted, *sizes))
+        """Boxes in pixels of the original frames. Masks stay small: each would be a whole frame."""
+        boxes_only = [{key: found[key] for key in _ALWAYS} for found in result]
+        pairs = zip(super().postprocess(boxes_only, *sizes), result, strict=True)
+        return [{**whole, **found, "boxes": whole["boxes"]} for whole, found in pairs]
 
 
 class TorchvisionDetector:
     """A torchvision detection model with its weights, on a device, in float32."""
 
     def __init__(
-        self, spec: ModelSpec, device: torch.device, min_score: float, max_detections: int
+        self,
+        spec: ModelSpec,
+        device: torch.device,
+        min_score: float,
+        max_detections: int,
+        masks: bool = False,
     ) -> None:
         weights = spec.read_weights()
         self.class_names = categories_of(weights, spec.published.meta["categories"])
@@ -71,6 +81,8 @@ class TorchvisionDetector:
             weights_backbone=None,
             num_classes=len(self.class_names),
         )
+        if masks and getattr(getattr(model, "roi_heads", None), "mask_head", None) is None:
+            raise BadSetting(f"masks: {spec.name} makes none; a Mask R-CNN does")
         load_into(model, weights, spec.architecture)
         _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
         _keep_only(model, min_score, max_detections)
@@ -78,20 +90,25 @@ class TorchvisionDetector:
         self.model = model.eval().to(device)
         self._device = device
         self._min_score = min_score
+        self._masks = masks
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
         """One entry a frame, scores highest first; boxes inside the frame (the library clips)."""
         images = [torch.from_numpy(frame.image_hwc).permute(2, 0, 1) for frame in frames]
         found = self.model([image.to(self._device, non_blocking=True) for image in images])
-        return [self._raw(result) for result in found]
+        return [self._raw(*pair) for pair in zip(found, frames, strict=True)]
 
-    def _raw(self, result: dict[str, Tensor]) -> RawDetections:
-        boxes, scores, labels = (result[key].cpu() for key in ("boxes", "scores", "labels"))
+    def _raw(self, result: dict[str, Tensor], frame: Frame) -> RawDetections:
+        boxes, scores, labels = (result[key].cpu() for key in _ALWAYS)
         # NaN is kept: not to be seen is the one thing that must not happen to it.
         keep = ~(scores < self._min_score)
         keep &= _not_empty(boxes) | ~boxes.isfinite().all(dim=1)
-        return RawDetections(boxes[keep], scores[keep], labels[keep])
+        masks = None
+        if self._masks:
+            small = result["masks"].cpu()[keep]
+            masks = encode_masks(small, boxes[keep], frame.height, frame.width)
+        return RawDetections(boxes[keep], scores[keep], labels[keep], masks)
 
 
 def _not_empty(boxes: Tensor) -> Tensor:
