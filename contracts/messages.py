@@ -67,6 +67,9 @@ class Classification(Message):
     class_id: NonNegativeInt
     class_name: str
     score: Score
+    classified_at_frame: NonNegativeInt | None = Field(
+        default=None, description="the frame whose crop was classified; earlier: carried by track"
+    )
 
 
 class PipelineResult(Message):

@@ -35,6 +35,9 @@ class SourceSettings(BaseModel):
     queue_depth: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Frames that may wait for inference. Left out: 16 for files, 2 for live sources."""
 
+    track: bool | None = None
+    """Follow objects from frame to frame. Left out: as `track` says for all sources."""
+
 
 class Settings(BaseModel):
     """Everything that `framewire run` can be told."""
@@ -68,6 +71,12 @@ class Settings(BaseModel):
 
     min_crop_px: Annotated[int, Field(ge=1)] = 32
     """A detection whose box is narrower or lower than this is not classified."""
+
+    track: bool = False
+    """Give each object a `track_id` that stays while it is seen (ByteTrack)."""
+
+    classify_every: Annotated[int, Field(ge=1)] = 30
+    """A tracked object is classified when it appears, changes, or after so many frames."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """`auto` takes CUDA where there is a device, else the CPU."""

@@ -2,8 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
@@ -13,18 +13,19 @@ from contracts.messages import Detection, FrameFailure, FrameResult, Models
 from pipeline.admit import admit
 from pipeline.assemble import assemble, fail
 from pipeline.batcher import Batcher
-from pipeline.classify import Classifier, Label
-from pipeline.crop import CropBox, crop
-from pipeline.detect import Detector
+from pipeline.carry import Carried, Reading
+from pipeline.classify import Classifier
+from pipeline.detect import Detector, RawDetections
+from pipeline.label import label_batch
 from pipeline.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from pipeline.track import Tracks
 
 Made = TypeVar("Made")
 Rest = ParamSpec("Rest")
 
 log = logging.getLogger("framewire.pipeline")
-
-MAX_CROPS_AT_ONCE = 64
-"""Crops that are in memory together; a batch with more of them is classified in several turns."""
 
 
 class Outbox(Protocol):
@@ -46,7 +47,10 @@ class Pipeline:
     detector: Detector
     classifier: Classifier | None
     device: torch.device
-    min_crop_px: int
+    min_score: float = 0.0
+    min_crop_px: int = 32
+    tracks: "Tracks | None" = None
+    carried: Carried = dataclasses.field(default_factory=lambda: Carried(every_n_frames=1))
 
     @property
     def models(self) -> Models:
@@ -92,10 +96,10 @@ def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | Fra
         raw = pipeline.detector.detect(frames)
     with watch.stage("assemble"):
         found = [
-            _or_fail(frame, admit, raw_of_frame, pipeline.detector)
+            _or_fail(frame, _admit_and_follow, raw_of_frame, pipeline)
             for frame, raw_of_frame in zip(frames, raw, strict=True)
         ]
-    labels = _classify(pipeline, frames, found, watch)
+    readings = _label(pipeline, frames, found, watch)
     return [
         detections
         if isinstance(detections, FrameFailure)
@@ -103,14 +107,44 @@ def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | Fra
             frame,
             assemble,
             detections,
-            labels_of_frame,
+            readings_of_frame,
             pipeline.models,
             pipeline.classifier.class_names if pipeline.classifier else (),
             watch.times_of(frame),
             len(frames),
         )
-        for frame, detections, labels_of_frame in zip(frames, found, labels, strict=True)
+        for frame, detections, readings_of_frame in zip(frames, found, readings, strict=True)
     ]
+
+
+def _admit_and_follow(frame: Frame, raw: RawDetections, pipeline: Pipeline) -> list[Detection]:
+    """The frame's detections of `min_score` or more, each with its track where it has one.
+
+    The tracker sees the lower ones too: an object half hidden is found, only less surely.
+    """
+    detections = admit(frame, raw, pipeline.detector)
+    if pipeline.tracks:
+        detections = pipeline.tracks.follow(frame, detections)
+    return [detection for detection in detections if detection.score >= pipeline.min_score]
+
+
+def _label(
+    pipeline: Pipeline,
+    frames: Sequence[Frame],
+    found: Sequence[list[Detection] | FrameFailure],
+    watch: Stopwatch,
+) -> list[dict[int, Reading]]:
+    if pipeline.classifier is None:
+        return [{} for _ in frames]
+    return label_batch(
+        frames,
+        found,
+        pipeline.classifier,
+        pipeline.carried,
+        pipeline.device,
+        pipeline.min_crop_px,
+        watch,
+    )
 
 
 def _or_fail(
@@ -125,44 +159,6 @@ def _or_fail(
     except ContractViolation as error:
         log.error("%s: %s", error.code, error)  # noqa: TRY400 - the text says it all
         return fail(frame, error)
-
-
-def _classify(
-    pipeline: Pipeline,
-    frames: Sequence[Frame],
-    found: Sequence[list[Detection] | FrameFailure],
-    watch: Stopwatch,
-) -> list[dict[int, Label]]:
-    """For each frame the labels by detection index; detections too small to crop have none."""
-    labels: list[dict[int, Label]] = [{} for _ in frames]
-    classifier = pipeline.classifier
-    if classifier is None:
-        return labels
-    images = [frame.image_hwc for frame in frames]
-    wanted = list(_large_enough(found, pipeline.min_crop_px))
-    for start in range(0, len(wanted), MAX_CROPS_AT_ONCE):
-        part = wanted[start : start + MAX_CROPS_AT_ONCE]
-        boxes = [CropBox(position, detection.box) for position, _, detection in part]
-        with watch.stage("crop"):
-            crops = crop(images, boxes, classifier.transform, pipeline.device)
-        with watch.stage("classify"):
-            found_labels = classifier.classify(crops)
-        for (position, index, _), label in zip(part, found_labels, strict=True):
-            labels[position][index] = label
-    return labels
-
-
-def _large_enough(
-    found: Sequence[list[Detection] | FrameFailure], min_crop_px: int
-) -> Iterator[tuple[int, int, Detection]]:
-    """What is worth classifying: the frame's position, the detection's index, the detection."""
-    for position, detections in enumerate(found):
-        if isinstance(detections, FrameFailure):
-            continue
-        for index, detection in enumerate(detections):
-            x1, y1, x2, y2 = detection.box
-            if min(x2 - x1, y2 - y1) >= min_crop_px:
-                yield position, index, detection
 
 
 def _log_empty_stretch(message: FrameResult | FrameFailure, empty_sources: set[str]) -> None:

@@ -27,8 +27,13 @@ if [ "$(cat .venv/framewire-stamp 2>/dev/null)" != "$stamp" ]; then
         fail "$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
     echo "Setting up .venv (once; torch alone is several GB, so this takes a few minutes)" >&2
     "$python" -m venv --clear .venv || fail "can't make .venv"
-    .venv/bin/python -m pip install --disable-pip-version-check --quiet --quiet --editable '.[dev]' ||
-        fail "the installation failed; the lines above say why"
+    pip_install() {
+        .venv/bin/python -m pip install --disable-pip-version-check --quiet --quiet "$@" ||
+            fail "the installation failed; the lines above say why"
+    }
+    pip_install --editable '.[dev,track]'
+    # The tracker brings opencv-python along, whose cv2 needs libGL; the headless one comes last.
+    pip_install --force-reinstall --no-deps opencv-python-headless
     echo "$stamp" > .venv/framewire-stamp
 fi
 

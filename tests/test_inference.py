@@ -11,7 +11,7 @@ import torch
 
 from contracts.frame import Delivery, Frame, StreamItem
 from contracts.messages import FrameFailure, FrameResult
-from pipeline import inference
+from pipeline import label
 from pipeline.batcher import Batcher
 from pipeline.classify import Label
 from pipeline.detect import RawDetections
@@ -28,7 +28,7 @@ SMALL = (4.0, 4.0, 44.0, 35.9)
 def pipeline(
     detector: FixedDetector, classifier: BrightnessClassifier | None = None, min_crop_px: int = 32
 ) -> Pipeline:
-    return Pipeline(detector, classifier, CPU, min_crop_px)
+    return Pipeline(detector, classifier, CPU, min_crop_px=min_crop_px)
 
 
 def run_through(items: Sequence[StreamItem], the_pipeline: Pipeline) -> list[Delivery]:
@@ -174,11 +174,11 @@ def test_the_classifier_gets_all_crops_of_a_batch_together() -> None:
 
 def test_very_many_crops_are_classified_in_turns_and_none_is_lost() -> None:
     classifier = BrightnessClassifier()
-    count = inference.MAX_CROPS_AT_ONCE + 3
+    count = label.MAX_CROPS_AT_ONCE + 3
     [result] = infer(pipeline(FixedDetector(*[BIG] * count), classifier), [frame(0)])
     assert isinstance(result, FrameResult)
     assert [c.detection_index for c in result.classifications] == list(range(count))
-    assert classifier.batch_sizes == [inference.MAX_CROPS_AT_ONCE, 3]
+    assert classifier.batch_sizes == [label.MAX_CROPS_AT_ONCE, 3]
 
 
 def test_without_a_classifier_nothing_is_cropped_and_nothing_is_degraded() -> None:

@@ -57,9 +57,7 @@ def make_run(
     tmp_path: Path, *sources: object, detector: FixedDetector | None = None, **settings: object
 ) -> Run:
     raw = {"zmq": "none", "jsonl": tmp_path / "results.jsonl", "sources": sources, **settings}
-    pipeline = Pipeline(
-        detector or NumberDetector(), BrightnessClassifier(), torch.device("cpu"), 32
-    )
+    pipeline = Pipeline(detector or NumberDetector(), BrightnessClassifier(), torch.device("cpu"))
     return Run(Settings.model_validate(raw), pipeline)
 
 

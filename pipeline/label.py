@@ -1,0 +1,72 @@
+"""Labels for a batch: which detections the classifier reads, and which carry a label along."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from contracts.frame import Frame
+from contracts.messages import Detection, FrameFailure
+from pipeline.carry import Carried, Reading
+from pipeline.classify import Classifier
+from pipeline.crop import CropBox, crop
+from pipeline.stopwatch import Stopwatch
+
+MAX_CROPS_AT_ONCE = 64
+"""Crops that are in memory together; a batch with more of them is classified in several turns."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A detection that is large enough to be classified."""
+
+    position: int
+    """Of its frame in the batch."""
+    index: int
+    """Among its frame's detections."""
+    detection: Detection
+
+
+def label_batch(
+    frames: Sequence[Frame],
+    found: Sequence[list[Detection] | FrameFailure],
+    classifier: Classifier,
+    carried: Carried,
+    device: torch.device,
+    min_crop_px: int,
+    watch: Stopwatch,
+) -> list[dict[int, Reading]]:
+    """For each frame the readings by detection index; detections too small to crop have none.
+
+    Crops of all frames are made and classified together.
+    """
+    readings: list[dict[int, Reading]] = [{} for _ in frames]
+    due: list[tuple[_Candidate, Reading]] = []
+    carried.begin_batch(frames)
+    for candidate in _large_enough(found, min_crop_px):
+        reading, is_due = carried.reading_of(frames[candidate.position], candidate.detection)
+        readings[candidate.position][candidate.index] = reading
+        due += [(candidate, reading)] if is_due else []
+    images = [frame.image_hwc for frame in frames]
+    for start in range(0, len(due), MAX_CROPS_AT_ONCE):
+        part = due[start : start + MAX_CROPS_AT_ONCE]
+        boxes = [CropBox(candidate.position, candidate.detection.box) for candidate, _ in part]
+        with watch.stage("crop"):
+            crops = crop(images, boxes, classifier.transform, device)
+        with watch.stage("classify"):
+            labels = classifier.classify(crops)
+        for (_, reading), label in zip(part, labels, strict=True):
+            reading.label = label
+    return readings
+
+
+def _large_enough(
+    found: Sequence[list[Detection] | FrameFailure], min_crop_px: int
+) -> Iterator[_Candidate]:
+    for position, detections in enumerate(found):
+        if isinstance(detections, FrameFailure):
+            continue
+        for index, detection in enumerate(detections):
+            x1, y1, x2, y2 = detection.box
+            if min(x2 - x1, y2 - y1) >= min_crop_px:
+                yield _Candidate(position, index, detection)
