@@ -106,10 +106,15 @@ class StageTimes(Message):
 
 
 class ModelIdentity(Message):
-    """Which weights spoke: the model's name and the SHA-256 of the bytes that were loaded."""
+    """Which weights spoke, and what computed them."""
 
     name: str
-    weights_sha256: Sha256
+    weights_sha256: Sha256 = Field(description="of the bytes that were loaded")
+    runtime: str = Field(default="torch", description="torch, openvino or onnxruntime")
+    precision: str = Field(default="float32", description="what it really computes in")
+    input_size: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None, description="(height, width) of what the network sees; null: it varies"
+    )
 
 
 class Models(Message):

@@ -49,13 +49,13 @@ class Settings(BaseModel):
     """Where frames come from: a video, a webcam (`0`, `/dev/video0`), images (`shots/*.jpg`)."""
 
     detector: str = "bundled:parts"
-    """`bundled:parts`, or `torchvision:NAME` (see `framewire models`)."""
+    """`bundled:parts`, `torchvision:NAME` (see `framewire models`), or `onnx:FILE`."""
 
     detector_weights: Path | None = None
     """A .safetensors or .pth file for the architecture, in place of the published weights."""
 
     classifier: str = "bundled:parts"
-    """`bundled:parts`, `torchvision:NAME`, or `none`."""
+    """`bundled:parts`, `torchvision:NAME`, `onnx:FILE`, or `none`."""
 
     classifier_weights: Path | None = None
     """As `detector_weights`."""
@@ -65,6 +65,18 @@ class Settings(BaseModel):
 
     max_detections: Annotated[int, Field(ge=1, le=1000)] = 100
     """The best-scored so many of a frame are kept."""
+
+    nms_iou: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of boxes of a class that overlap by more, the best is kept. Left out: the model's own."""
+
+    layout: str = "auto"
+    """How an ONNX detector's outputs read: `yolox`, `yolov5`, `yolov8`, `nms_free`, …"""
+
+    runtime: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
+    """What computes the models. `auto` takes the fastest that is here, and says which."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the models compute in; less than float32 is faster where the device has it."""
 
     masks: bool = False
     """Each detection's mask too, where the detector makes them (Mask R-CNN)."""

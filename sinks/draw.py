@@ -97,7 +97,8 @@ def labels_of(result: FrameResult) -> list[str]:
     finer = {item.detection_index: item for item in result.classifications}
     texts = []
     for index, detection in enumerate(result.detections):
-        text = f"{detection.class_name} {detection.score:.0%}"
+        track = "" if detection.track_id is None else f" #{detection.track_id}"
+        text = f"{detection.class_name}{track} {detection.score:.0%}"
         if index in finer:
             text += f" | {finer[index].class_name} {finer[index].score:.0%}"
         texts.append("".join(char if " " <= char <= "~" else "?" for char in text))

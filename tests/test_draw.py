@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from contracts.messages import Detection, FrameResult
 from sinks.draw import PALETTE, color_of, draw, labels_of
-from tests.messages import BRASS, GEAR, frame_result
+from tests.messages import BRASS, GEAR, NUT, frame_result
 
 
 def grey(width: int, height: int) -> NDArray[np.uint8]:
@@ -120,3 +120,8 @@ def test_box_stands_out_from_any_background(background: int) -> None:
         drawn = draw(image, result.model_copy(update={"detections": (detection,)}))
         column = drawn[140, 95:106].astype(int)
         assert np.abs(column - background).max() > 60
+
+
+def test_a_tracked_object_shows_its_number() -> None:
+    gear = GEAR.model_copy(update={"track_id": 7})
+    assert labels_of(frame_result(detections=(gear, NUT)))[0] == "gear #7 98% | brass 99%"
