@@ -40,7 +40,7 @@ def assemble(
             image_id=frame.image_id,
             detections=tuple(detections),
             classifications=_classifications(readings, label_names),
-            inference_ms=stage_ms.detect_ms + stage_ms.crop_ms + stage_ms.classify_ms,
+            inference_ms=round(stage_ms.detect_ms + stage_ms.crop_ms + stage_ms.classify_ms, 3),
             source_id=frame.source_id,
             frame_index=frame.frame_index,
             pts_s=frame.pts_s,

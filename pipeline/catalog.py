@@ -56,7 +56,9 @@ def find_model(role: Role, name: str, weights_file: Path | None = None) -> Model
     if name not in names(role):
         close = difflib.get_close_matches(name, names(role), n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise UnknownModel(f"{role} {name!r}: unknown; {hint}`framewire models` lists them")
+        raise UnknownModel(
+            f"{role} {name!r}: unknown; {hint}`framewire models` lists them; a file is onnx:FILE"
+        )
     origin, _, short = name.partition(":")
     if origin == "bundled":
         file = weights_file or BUNDLED_FOLDER / f"{short}_{role}.safetensors"

@@ -1,17 +1,20 @@
 """The pipeline, ready to run, from its piece of the configuration."""
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from contracts.errors import BadSetting
 from contracts.settings import Settings
 from pipeline.carry import Carried
-from pipeline.catalog import find_model
+from pipeline.catalog import Role, find_model
 from pipeline.classify import Classifier
+from pipeline.classify.onnx import OnnxClassifier
 from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.detect import Detector
+from pipeline.detect.onnx import OnnxDetector
 from pipeline.detect.torchvision import TorchvisionDetector
 from pipeline.device import choose_device
 from pipeline.inference import Pipeline
@@ -29,19 +32,10 @@ def load_pipeline(settings: Settings) -> Pipeline:
     """Models loaded and on their device. Raises ModelError before anything is read or written."""
     device = choose_device(settings.device)
     tracks = make_tracks(settings)
-    spec = find_model("detector", settings.detector, settings.detector_weights)
-    detector = TorchvisionDetector(
-        spec,
-        device,
-        min(settings.min_score, LOW_SCORE) if tracks else settings.min_score,
-        settings.max_detections,
-        settings.masks,
-    )
+    detector = _load_detector(settings, device, LOW_SCORE if tracks else 1.0)
     _say(detector, device)
-    classifier: Classifier | None = None
-    if settings.classifier != "none":
-        spec = find_model("classifier", settings.classifier, settings.classifier_weights)
-        classifier = TorchvisionClassifier(spec, device)
+    classifier = None if settings.classifier == "none" else _load_classifier(settings, device)
+    if classifier:
         _say(classifier, device)
     return Pipeline(
         detector,
@@ -52,6 +46,60 @@ def load_pipeline(settings: Settings) -> Pipeline:
         tracks,
         Carried(settings.classify_every),
     )
+
+
+def _load_detector(settings: Settings, device: torch.device, low_score: float) -> Detector:
+    min_score = min(settings.min_score, low_score)
+    origin, _, rest = settings.detector.partition(":")
+    if origin != "onnx":
+        return TorchvisionDetector(
+            find_model("detector", settings.detector, settings.detector_weights),
+            device,
+            min_score,
+            settings.max_detections,
+            masks=settings.masks,
+            nms_iou=settings.nms_iou,
+            runtime=settings.runtime,
+            precision=settings.precision,
+        )
+    _refuse_for_onnx(settings, "detector", settings.detector_weights)
+    if settings.masks:
+        raise BadSetting("masks: an ONNX detector makes none; torchvision's Mask R-CNN does")
+    return OnnxDetector(
+        Path(rest),
+        settings.detector,
+        device,
+        min_score,
+        settings.max_detections,
+        settings.nms_iou,
+        settings.layout,
+        _runtime_of_onnx(settings),
+        settings.precision,
+    )
+
+
+def _load_classifier(settings: Settings, device: torch.device) -> Classifier:
+    origin, _, rest = settings.classifier.partition(":")
+    if origin != "onnx":
+        spec = find_model("classifier", settings.classifier, settings.classifier_weights)
+        return TorchvisionClassifier(spec, device, settings.runtime, settings.precision)
+    _refuse_for_onnx(settings, "classifier", settings.classifier_weights)
+    return OnnxClassifier(
+        Path(rest), settings.classifier, device, _runtime_of_onnx(settings), settings.precision
+    )
+
+
+def _refuse_for_onnx(settings: Settings, role: Role, weights: Path | None) -> None:
+    if weights:
+        raise BadSetting(
+            f"{role}_weights: an ONNX file has its own weights; name it in {role} only"
+        )
+    if settings.runtime == "torch":
+        raise BadSetting(f"runtime torch: can't compute an ONNX {role}; take auto")
+
+
+def _runtime_of_onnx(settings: Settings) -> Literal["auto", "openvino", "onnxruntime"]:
+    return "auto" if settings.runtime == "torch" else settings.runtime
 
 
 def make_tracks(settings: Settings) -> "Tracks | None":
@@ -73,6 +121,9 @@ def make_tracks(settings: Settings) -> "Tracks | None":
 
 
 def _say(model: Detector | Classifier, device: torch.device) -> None:
-    name, sha256 = model.identity.name, model.identity.weights_sha256
-    classes = len(model.class_names)
-    log.info("%s on %s: %d classes, weights sha256 %s…", name, device, classes, sha256[:12])
+    identity, classes = model.identity, len(model.class_names)
+    log.info(
+        "%s: %d classes, computed by %s in %s on %s, weights sha256 %s…",
+        *(identity.name, classes, identity.runtime, identity.precision, device),
+        identity.weights_sha256[:12],
+    )

@@ -1,5 +1,6 @@
 """The command `framewire`. Heavy imports happen inside the commands, so that `--help` is quick."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = complain(error)
     except (KeyboardInterrupt, click.Abort):
         status = 130
+    except Exception as defect:
+        # The trace is for whoever mends it; a user gets one line.
+        logging.getLogger("framewire").debug("", exc_info=True)
+        status = complain(InternalError(f"{type(defect).__name__}: {defect}"))
     sys.exit(status)
 
 
@@ -46,7 +51,11 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         if field.default is not None:
             text += f"  [default: {field.default}]"
         flag = f"--{name.replace('_', '-')}"
-        command = click.option(flag, name, metavar="VALUE", help=text)(command)
+        if field.annotation is bool:
+            switch = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+            command = switch(command)
+        else:
+            command = click.option(flag, name, metavar="VALUE", help=text)(command)
     return command
 
 
@@ -85,7 +94,7 @@ def commands() -> None:
 )
 @setting_options
 def run_command(
-    sources: tuple[str, ...], config: Path | None, log_level: str, **flags: str | None
+    sources: tuple[str, ...], config: Path | None, log_level: str, **flags: str | bool | None
 ) -> int:
     """Run the pipeline over one or more sources until they end, or until Ctrl-C.
 

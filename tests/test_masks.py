@@ -74,7 +74,7 @@ def test_ten_objects_at_1080p_stay_far_below_a_megabyte_of_json() -> None:
 
 def mask_rcnn(weights: Path, masks: bool) -> TorchvisionDetector:
     spec = find_model("detector", f"torchvision:{MASK_RCNN}", weights)
-    return TorchvisionDetector(spec, torch.device("cpu"), 0.0, 5, masks)
+    return TorchvisionDetector(spec, torch.device("cpu"), 0.0, 5, masks=masks)
 
 
 def test_mask_rcnn_gives_the_masks_that_the_library_gives(random_weights: RandomWeights) -> None:

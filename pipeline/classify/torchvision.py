@@ -1,17 +1,23 @@
 """torchvision's classifiers, by name."""
 
 import json
+import logging
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models import get_model
 
+from contracts.errors import UnsupportedModel
 from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
 from pipeline.classify import Label
 from pipeline.crop import CropTransform
+from pipeline.runtime import Precision
+from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
 from pipeline.weights_file import Weights, categories_of, load_into
+
+log = logging.getLogger("framewire.pipeline")
 
 # What these builders set when they are given published weights, beside the weights.
 BUILDER_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -23,10 +29,15 @@ BUILDER_ARGUMENTS: dict[str, dict[str, Any]] = {
 class TorchvisionClassifier:
     """A torchvision classification model with its weights, on a device, in float32."""
 
-    def __init__(self, spec: ModelSpec, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        device: torch.device,
+        runtime: str = "torch",
+        precision: Precision = "float32",
+    ) -> None:
         weights = spec.read_weights()
         self.class_names = categories_of(weights, spec.published.meta["categories"])
-        self.identity = ModelIdentity(name=spec.name, weights_sha256=weights.sha256)
         self.transform = _transform_of(weights, spec)
         model = get_model(
             spec.architecture,
@@ -35,7 +46,24 @@ class TorchvisionClassifier:
             **BUILDER_ARGUMENTS.get(spec.architecture, {}),
         )
         load_into(model, weights, spec.architecture)
-        self.model = model.eval().to(device)
+        self.model: nn.Module = model.eval().to(device)
+        side = self.transform.crop_size
+        computes = "torch"
+        if openvino_takes(runtime, precision, device):
+            key = f"{spec.architecture} {weights.sha256}"
+            example = torch.zeros(2, 3, side, side)
+            try:
+                self.model = OpenVinoModule(self.model, example, precision, key)
+                computes = "openvino"
+            except UnsupportedModel as error:
+                log.warning("runtime_fallback: %s; torch computes it", error)
+        self.identity = ModelIdentity(
+            name=spec.name,
+            weights_sha256=weights.sha256,
+            runtime=computes,
+            precision=precision if computes == "openvino" else "float32",
+            input_size=(side, side),
+        )
 
     @torch.inference_mode()
     def logits(self, crops: Tensor) -> Tensor:

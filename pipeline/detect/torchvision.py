@@ -5,7 +5,9 @@ the order (resize first, so that a frame is never held as a full-size normalised
 once) and what is left out (masks nobody asked for, boxes below `min_score`).
 """
 
+import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +15,14 @@ from torchvision.models import get_model
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import remove_small_boxes
 
-from contracts.errors import BadSetting
+from contracts.errors import BadSetting, UnsupportedModel
 from contracts.frame import Frame
 from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
 from pipeline.detect import RawDetections
 from pipeline.detect.masks import encode_masks
+from pipeline.runtime import Precision
+from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
 from pipeline.weights_file import categories_of, load_into
 
 # The published weights of these were trained with frozen batch norm without an epsilon, and their
@@ -35,6 +39,9 @@ NO_NORM_EPS = (
 SMALLEST_BOX_PX = 1e-2
 
 _ALWAYS = ("boxes", "scores", "labels")
+
+
+log = logging.getLogger("framewire.pipeline")
 
 
 class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -70,11 +77,14 @@ class TorchvisionDetector:
         device: torch.device,
         min_score: float,
         max_detections: int,
+        *,
         masks: bool = False,
+        nms_iou: float | None = None,
+        runtime: str = "torch",
+        precision: Precision = "float32",
     ) -> None:
         weights = spec.read_weights()
         self.class_names = categories_of(weights, spec.published.meta["categories"])
-        self.identity = ModelIdentity(name=spec.name, weights_sha256=weights.sha256)
         model = get_model(
             spec.architecture,
             weights=None,
@@ -85,9 +95,22 @@ class TorchvisionDetector:
             raise BadSetting(f"masks: {spec.name} makes none; a Mask R-CNN does")
         load_into(model, weights, spec.architecture)
         _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
-        _keep_only(model, min_score, max_detections)
+        _keep_only(model, min_score, max_detections, nms_iou)
         model.transform = frame_transform(model.transform)
         self.model = model.eval().to(device)
+        computes = "torch"
+        if openvino_takes(runtime, precision, device):
+            computes = _put_on_openvino(
+                self.model, precision, f"{spec.architecture} {weights.sha256}"
+            )
+        self.identity = ModelIdentity(
+            name=spec.name,
+            weights_sha256=weights.sha256,
+            runtime=computes,
+            precision=precision if computes == "openvino" else "float32",
+            # torchvision's fixed size is (width, height).
+            input_size=model.transform.fixed_size and model.transform.fixed_size[::-1],
+        )
         self._device = device
         self._min_score = min_score
         self._masks = masks
@@ -130,11 +153,43 @@ def _take_frozen_norm_eps(model: nn.Module, architecture: str, tensors: dict[str
             module.eps = 0.0
 
 
-def _keep_only(model: nn.Module, min_score: float, max_detections: int) -> None:
+def _keep_only(
+    model: nn.Module, min_score: float, max_detections: int, nms_iou: float | None
+) -> None:
     """The model's own thresholds. NMS goes by score, so what is below changes nothing above."""
     head = getattr(model, "roi_heads", model)
     head.score_thresh = max(min_score - 1e-6, 0.0)
     head.detections_per_img = max_detections
+    if nms_iou is not None:
+        head.nms_thresh = nms_iou
+
+
+def _put_on_openvino(model: Any, precision: Precision, key: str) -> str:
+    """The parts that cost the time are compiled in place; the name of what computes them now.
+
+    All or nothing: where OpenVINO can't take one part, torch keeps them all, and a warning says so.
+    """
+    height, width = model.transform.fixed_size or (320, 320)
+    picture = torch.zeros(1, 3, height, width)
+    with torch.no_grad():
+        features = list(model.backbone(picture).values())
+    parts: dict[str, Tensor | list[Tensor]] = {"backbone": picture}
+    if hasattr(model, "roi_heads"):
+        pooled = model.roi_heads.box_roi_pool.output_size
+        parts["roi_heads.box_head"] = torch.zeros(2, model.backbone.out_channels, *pooled)
+    else:
+        parts["head"] = features
+    try:
+        compiled = {
+            name: OpenVinoModule(model.get_submodule(name), example, precision, f"{key} {name}")
+            for name, example in parts.items()
+        }
+    except UnsupportedModel as error:
+        log.warning("runtime_fallback: %s; torch computes it", error)
+        return "torch"
+    for name, module in compiled.items():
+        model.set_submodule(name, module)
+    return "openvino"
 
 
 def frame_transform(library: GeneralizedRCNNTransform) -> FrameTransform:

@@ -1,6 +1,6 @@
 """One seam to what computes a network: a file is read once and compiled for a device.
 
-`choose.load_network` is the way in; `openvino.py` and `onnxruntime.py` are the two kinds so far.
+`choose.load_network` is the way in for an ONNX file; `openvino.py` and `onnxruntime.py` compute it.
 """
 
 from typing import Any, Literal, Protocol

@@ -1,15 +1,33 @@
 """Batches of any size from a network that takes only one size, and the proof that one takes any."""
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.errors import InferenceError
+from contracts.errors import InferenceError, UnsupportedModel
 from pipeline.runtime import Network, Precision, RuntimeName, Shape
+from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, with_open_batch
 
 SAME_SHARE = 0.99
 """Of an output's values that must agree: in-graph rankings may differ in their last ranks."""
+
+
+def for_any_batch(
+    file: OnnxFile, compile_graph: Callable[[OnnxFile], Network]
+) -> tuple[Network, str]:
+    """A network that takes any batch, and how it does that. Raises what `compile_graph` raises."""
+    exported = compile_graph(file)
+    size = file.batch_size
+    if size is None:
+        return exported, "takes any batch"
+    with contextlib.suppress(UnsupportedModel):
+        opened = compile_graph(with_open_batch(file))
+        if takes_batches(opened, exported):
+            return opened, f"batch of {size} opened, same results checked"
+    return FixedBatch(exported), f"batch of {size} can't be opened: takes {size} at a time"
 
 
 class FixedBatch:
@@ -34,13 +52,13 @@ class FixedBatch:
         return [output[: len(part)] for output in self._network.run(full)]
 
 
-def takes_batches(opened: Network, exported: Network, side_px: int) -> bool:
+def takes_batches(opened: Network, exported: Network) -> bool:
     """True when the network gives for a pair of pictures what the file gives for each alone.
 
     `opened` is compiled from the graph with its batch dimension opened, `exported` from the graph
     as it is in the file.
     """
-    height, width = (side or side_px for side in opened.input_shape[2:])
+    height, width = (side or DEFAULT_SIDE for side in opened.input_shape[2:])
     pair = np.random.default_rng(0).random((2, 3, height, width), np.float32)
     try:
         together = opened.run(pair)

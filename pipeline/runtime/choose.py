@@ -4,15 +4,14 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 
-from contracts.errors import BadSetting, DeviceUnavailable, UnsupportedModel
+from contracts.errors import BadSetting, DeviceUnavailable, InferenceError, UnsupportedModel
 from pipeline.runtime import Network, Precision, RuntimeName
-from pipeline.runtime.batch import FixedBatch, takes_batches
-from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, with_open_batch
+from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile
 
 Asked = Literal["auto", "openvino", "onnxruntime"]
 PREFERRED: dict[str, tuple[RuntimeName, ...]] = {
@@ -36,9 +35,14 @@ class Choice:
 def choose_runtime(asked: Asked, device: torch.device) -> Choice:
     """What is to compute a model. A runtime that is named is the only one tried.
 
-    Raises BadSetting where it is not installed, DeviceUnavailable where it doesn't compute on that
-    device. `auto` goes to the CPU, with a warning, where no runtime here computes on the device.
+    Raises BadSetting where it is not one or not installed, DeviceUnavailable where it doesn't
+    compute on that device. `auto` goes to the CPU, with a warning, where no runtime here computes
+    on the device.
     """
+    if asked not in get_args(Asked):
+        raise BadSetting(
+            f"runtime {asked}: can't compute an ONNX file; expected {', '.join(get_args(Asked))}"
+        )
     if asked != "auto":
         return Choice((asked,), _checked(asked, device), "asked for")
     names = _usable(device)
@@ -81,26 +85,21 @@ def _module(name: RuntimeName) -> Any:
     return importlib.import_module(f"pipeline.runtime.{name}")
 
 
-def _compiler(name: RuntimeName) -> Callable[[OnnxFile, torch.device, Precision], Network]:
-    module = _module(name)
-    compiler: Callable[[OnnxFile, torch.device, Precision], Network]
-    compiler = module.OpenVinoNetwork if name == "openvino" else module.OnnxRuntimeNetwork
-    return compiler
-
-
 def load_network(
     file: OnnxFile, device: torch.device, runtime: Asked, precision: Precision
 ) -> Network:
-    """The file compiled, taking batches of any size. Raises UnsupportedModel where none takes it."""
+    """The file compiled and warm, for any batch. Raises UnsupportedModel where nothing takes it."""
     if precision not in get_args(Precision):
         raise BadSetting(f"precision {precision}: expected {', '.join(get_args(Precision))}")
     choice = choose_runtime(runtime, device)
+    network: Network
     for name, following in zip(choice.names, [*choice.names[1:], None], strict=True):
         try:
-            network, batching = _with_batches(file, choice.device, name, precision)
-        except UnsupportedModel as error:
+            network, batching = _module(name).compile_file(file, choice.device, precision)
+            _warm_up(network)
+        except (UnsupportedModel, InferenceError) as error:
             if following is None:
-                raise
+                raise UnsupportedModel(str(error)) from error
             log.warning("runtime_fallback: %s; trying %s", error, following)
             continue
         _say(file, network, choice, batching)
@@ -113,22 +112,10 @@ def load_network(
     raise AssertionError("unreachable: the last runtime's error is raised above")
 
 
-def _with_batches(
-    file: OnnxFile, device: torch.device, name: RuntimeName, precision: Precision
-) -> tuple[Network, str]:
-    """The compiled network, and how it takes batches."""
-    compiler = _compiler(name)
-    exported = compiler(file, device, precision)
-    if file.batch_size is None:
-        return exported, "takes any batch"
-    size = file.batch_size
-    try:
-        opened = compiler(with_open_batch(file), device, precision)
-    except UnsupportedModel:
-        return FixedBatch(exported), f"batch of {size} can't be opened: runs {size} at a time"
-    if takes_batches(opened, exported, DEFAULT_SIDE):
-        return opened, f"batch of {size} opened, same results checked"
-    return FixedBatch(exported), f"batch of {size} differs when opened: runs {size} at a time"
+def _warm_up(network: Network) -> None:
+    """One picture has gone through. Some graphs compile and can't be run."""
+    height, width = (side or DEFAULT_SIDE for side in network.input_shape[2:])
+    network.run(np.full((1, 3, height, width), 0.5, np.float32))
 
 
 def _say(file: OnnxFile, network: Network, choice: Choice, batching: str) -> None:

@@ -96,7 +96,7 @@ def _describe(path: Path, sha256: str, model: onnx.ModelProto) -> OnnxFile:
 def _picture_input(path: Path, graph: onnx.GraphProto) -> onnx.ValueInfoProto:
     """The one input that must be given. A size input is fixed to the network's own size."""
     weights = {tensor.name for tensor in graph.initializer}
-    given = [port for port in graph.input if port.name not in weights]
+    given: list[onnx.ValueInfoProto] = [p for p in graph.input if p.name not in weights]
     sizes = [port for port in given if port.name == SIZE_INPUT]
     pictures = [port for port in given if port.name != SIZE_INPUT]
     if len(pictures) != 1:
@@ -110,8 +110,22 @@ def _picture_input(path: Path, graph: onnx.GraphProto) -> onnx.ValueInfoProto:
 
 
 def _shape(port: onnx.ValueInfoProto) -> Shape:
+    # A size that is open has a name, nothing, or in some exports -1.
     dims = port.type.tensor_type.shape.dim
-    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+    return tuple(dim.dim_value if dim.dim_value > 0 else None for dim in dims)
+
+
+def with_size(file: OnnxFile, height: int, width: int) -> OnnxFile:
+    """The same for pictures of this size only, which compiles to something faster than any size."""
+    if file.input_shape[2:] == (height, width):
+        return file
+    model = onnx.load_model_from_string(file.graph)
+    for port in model.graph.input:
+        if port.name == file.input_name:
+            dims = port.type.tensor_type.shape.dim
+            dims[2].dim_value, dims[3].dim_value = height, width
+    shape = (*file.input_shape[:2], height, width)
+    return dataclasses.replace(file, graph=model.SerializeToString(), input_shape=shape)
 
 
 def with_open_batch(file: OnnxFile) -> OnnxFile:
@@ -142,8 +156,10 @@ def _copy_batch_in_reshapes(
     """Each target is given a tensor of its own, as one may be shared by other nodes."""
     constants = dict(_constants(graph))
     for number, node in enumerate(graph.node):
-        target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        if target is None or node.input[0] not in batched or target[:1] != [batch_size]:
+        if node.op_type != "Reshape" or node.input[0] not in batched:
+            continue
+        target = constants.get(node.input[-1], [])
+        if target[:1] != [batch_size]:
             continue
         name = f"{node.input[1]}_open_{number}"
         graph.initializer.append(numpy_helper.from_array(np.array([0, *target[1:]]), name))
@@ -151,12 +167,13 @@ def _copy_batch_in_reshapes(
 
 
 def _constants(graph: onnx.GraphProto) -> Iterable[tuple[str, list[int]]]:
-    """Constant whole numbers by name: those of the graph, and those of Constant nodes."""
-    for tensor in graph.initializer:
-        if tensor.data_type == onnx.TensorProto.INT64:
-            yield tensor.name, numpy_helper.to_array(tensor).reshape(-1).tolist()
+    """Constant rows of whole numbers by name: initializers, and those of Constant nodes."""
+    named = [(tensor.name, tensor) for tensor in graph.initializer]
     for node in graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
-                value = numpy_helper.to_array(attribute.t)
-                yield node.output[0], value.reshape(-1).tolist()
+        if node.op_type == "Constant":
+            named += [
+                (node.output[0], value.t) for value in node.attribute if value.name == "value"
+            ]
+    for name, tensor in named:
+        if tensor.data_type == onnx.TensorProto.INT64 and len(tensor.dims) == 1:
+            yield name, numpy_helper.to_array(tensor).tolist()

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from contracts.errors import InferenceError, UnsupportedModel
-from pipeline.runtime import Precision, RuntimeName, Shape
+from contracts.errors import DeviceUnavailable, InferenceError, UnsupportedModel
+from pipeline.runtime import Network, Precision, RuntimeName, Shape
+from pipeline.runtime.batch import for_any_batch
 from pipeline.runtime.onnx_file import OnnxFile
 
 # The library's errors have no common class of their own.
@@ -30,6 +31,11 @@ def devices() -> set[str]:
     return {found[name] for name in onnxruntime.get_available_providers() if name in found}
 
 
+def compile_file(file: OnnxFile, device: torch.device, precision: Precision) -> tuple[Network, str]:
+    """A network for any batch, and how it does that. Raises UnsupportedModel."""
+    return for_any_batch(file, lambda graph: OnnxRuntimeNetwork(graph, device, precision))
+
+
 class OnnxRuntimeNetwork:
     """A graph compiled by ONNX Runtime, in the file's own precision."""
 
@@ -46,12 +52,15 @@ class OnnxRuntimeNetwork:
         options = onnxruntime.SessionOptions()
         # What goes wrong is raised as well; the library's own lines would only double it.
         options.log_severity_level = 4
+        # Threads that spin until the next run take the cores from decoding and from torch.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 file.graph, options, providers=_providers(device)
             )
         except REFUSALS as error:
             raise UnsupportedModel(f"model {file.path}: onnxruntime: {error}") from error
+        _check_provider(self._session, device)
         self.input_shape: Shape = file.input_shape
         self.output_names = file.output_names
         self._file = file
@@ -71,6 +80,15 @@ def _providers(device: torch.device) -> list[Any]:
     if device.type != "cuda":
         return ["CPUExecutionProvider"]
     return [("CUDAExecutionProvider", {"device_id": device.index or 0}), "CPUExecutionProvider"]
+
+
+def _check_provider(session: onnxruntime.InferenceSession, device: torch.device) -> None:
+    """The library goes to the CPU without a word where its CUDA provider can't be loaded."""
+    if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        raise DeviceUnavailable(
+            f"device {device}: onnxruntime's CUDA provider can't be loaded; "
+            "it needs the CUDA and cuDNN libraries that it was built for"
+        )
 
 
 def _as_float32(output: NDArray[Any]) -> NDArray[Any]:

@@ -1,0 +1,126 @@
+"""torchvision's models computed by OpenVINO give what torch gives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from contracts.errors import BadSetting, UnsupportedModel
+from pipeline.catalog import find_model
+from pipeline.classify.torchvision import TorchvisionClassifier
+from pipeline.detect.torchvision import TorchvisionDetector
+from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
+from stream.reader import Picture
+from stream.source import open_reader
+from tests.conftest import RandomWeights
+from tests.frames import frame, noise
+from tests.test_torchvision_models import CLIP, CPU
+
+pytest.importorskip("openvino")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "framewire" / "openvino"
+
+
+def detector(name: str, runtime: str, weights: Path | None = None) -> TorchvisionDetector:
+    spec = find_model("detector", name, weights)
+    return TorchvisionDetector(spec, CPU, 0.5, 50, runtime=runtime)
+
+
+def test_the_bundled_detector_finds_the_same_on_both() -> None:
+    pictures = [p for p in open_reader(str(CLIP), 10**7).pictures() if isinstance(p, Picture)]
+    frames = [frame(i, image_hwc=p.image_hwc) for i, p in enumerate(pictures[::25])]
+    by_torch = detector("bundled:parts", "torch")
+    by_openvino = detector("bundled:parts", "openvino")
+    assert (by_torch.identity.runtime, by_openvino.identity.runtime) == ("torch", "openvino")
+    assert by_openvino.identity.input_size == (320, 320)
+    for ours, theirs in zip(by_openvino.detect(frames), by_torch.detect(frames), strict=True):
+        assert torch.equal(ours.class_ids, theirs.class_ids)
+        torch.testing.assert_close(ours.scores, theirs.scores, atol=0.01, rtol=0)
+        torch.testing.assert_close(ours.boxes_xyxy, theirs.boxes_xyxy, atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["fasterrcnn_mobilenet_v3_large_320_fpn", "retinanet_resnet50_fpn"]
+)
+def test_each_part_computes_the_same_at_any_size(
+    architecture: str, random_weights: RandomWeights
+) -> None:
+    weights = random_weights.detector(architecture)
+    name = f"torchvision:{architecture}"
+    models = [detector(name, runtime, weights).model for runtime in ("torch", "openvino")]
+    for shape in ((1, 3, 128, 160), (2, 3, 96, 64)):
+        pictures = torch.rand(shape)
+        with torch.no_grad():
+            expected, given = (model.backbone(pictures) for model in models)
+        assert list(expected) == list(given)
+        for key in expected:
+            torch.testing.assert_close(given[key], expected[key], atol=1e-3, rtol=1e-3)
+    with torch.no_grad():
+        found = detector(name, "openvino", weights).detect([frame(image_hwc=noise(90, 130))])
+    assert found[0].boxes_xyxy.shape[1] == 4
+
+
+def test_a_classifier_says_the_same_on_both(random_weights: RandomWeights) -> None:
+    name, weights = "torchvision:convnext_tiny", random_weights.classifier("convnext_tiny")
+    spec = find_model("classifier", name, weights)
+    by_torch = TorchvisionClassifier(spec, CPU)
+    by_openvino = TorchvisionClassifier(spec, CPU, "openvino")
+    crops = torch.randn(3, 3, 224, 224)
+    expected = by_torch.logits(crops)
+    difference = (by_openvino.logits(crops) - expected).abs().max()
+    assert difference < 0.02 * expected.abs().max()
+    assert by_openvino.identity.runtime == "openvino"
+    assert by_openvino.classify(crops[:0]) == []
+
+
+class Scaled(nn.Module):
+    """Small enough to convert in no time."""
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures * 2
+
+
+def test_a_part_is_converted_once_and_then_read_from_the_cache(cache: Path) -> None:
+    for _ in range(2):
+        module = OpenVinoModule(Scaled(), torch.ones(1, 3, 4, 4), "float32", "scaled")
+        assert torch.equal(module(torch.ones(2, 3, 5, 6)), torch.full((2, 3, 5, 6), 2.0))
+        assert len(list(cache.iterdir())) == 1
+
+
+class Refused(nn.Module):
+    """Gives what no graph can give."""
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        return torch.linalg.eig(pictures)[0].real * 1.0
+
+
+def test_what_openvino_cant_take_is_named(cache: Path) -> None:
+    with pytest.raises(UnsupportedModel, match="refused"):
+        OpenVinoModule(Refused(), torch.rand(1, 3, 4, 4), "float32", "refused")
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_auto_takes_openvino_on_the_cpu_and_torch_elsewhere() -> None:
+    assert openvino_takes("auto", "float32", CPU)
+    assert not openvino_takes("torch", "float32", CPU)
+    assert not openvino_takes("auto", "float32", torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "device"),
+    [
+        ("onnxruntime", "float32", "cpu"),
+        ("openvino", "float32", "cuda"),
+        ("torch", "bfloat16", "cpu"),
+    ],
+)
+def test_what_cant_be_had_is_refused(runtime: str, precision: Any, device: str) -> None:
+    with pytest.raises(BadSetting):
+        openvino_takes(runtime, precision, torch.device(device))
