@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.catalog import Role, find_model, names
 
 TERMS = {
-    "bundled": "in the package, Apache-2.0, trained by `python -m scripts.train`",
+    "bundled": "in the package, Apache-2.0, trained by `python -m scripts.conveyor.train`",
     "torchvision": "downloaded from download.pytorch.org when first used, BSD-3-Clause",
 }
 NOTE = """\

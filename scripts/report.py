@@ -142,7 +142,9 @@ def _by_reason(counts: Mapping[str, int]) -> str:
 
 def _stage_table(summary: Mapping[str, Any]) -> Table:
     """Decode and queue are a frame's own; detect to assemble are those of its batch."""
-    table = Table(title="Where the time went (ms)", title_justify="left")
+    table = Table(
+        title="Where the time went (ms), detect to assemble for a whole batch", title_justify="left"
+    )
     table.add_column("stage")
     table.add_column("p50", justify="right")
     table.add_column("p95", justify="right")

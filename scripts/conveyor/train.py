@@ -4,7 +4,8 @@
 (torchvision's SSDLite, it finds the parts) and `parts_classifier.safetensors` (torchvision's
 MobileNetV3 small, it names a part's finish). Both files hold an exponential moving average of the
 weights in half precision, and are replaced as training goes on, so that stopping early leaves
-usable ones.
+usable ones. On a machine that does other things too, set OMP_WAIT_POLICY=PASSIVE: threads that wait
+for each other by spinning made it several times slower.
 """
 
 from __future__ import annotations
