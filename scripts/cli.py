@@ -42,6 +42,19 @@ def complain(error: FramewireError) -> int:
     return error.exit_status
 
 
+_source_option = click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="URI",
+    help="A video file, a webcam (0, /dev/video0), an image, a folder or a pattern (shots/*.jpg). "
+    "May be given several times.",
+)
+_config_option = click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML with settings."
+)
+
+
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each setting, named, described and defaulted as in `contracts.settings`."""
     for name, field in reversed(Settings.model_fields.items()):
@@ -56,7 +69,17 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             command = switch(command)
         else:
             command = click.option(flag, name, metavar="VALUE", help=text)(command)
-    return command
+    return _source_option(_config_option(command))
+
+
+def _settings_from(
+    sources: tuple[str, ...], config: Path | None, **flags: str | bool | None
+) -> Settings:
+    """What `setting_options` collected, over the environment, over the file."""
+    from scripts.configure import load_settings
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    return load_settings({**given, **({"sources": sources} if sources else {})}, config)
 
 
 @click.group(context_settings=CONTEXT)
@@ -76,41 +99,44 @@ def commands() -> None:
 
 @commands.command("run", context_settings=CONTEXT)
 @click.option(
-    "--source",
-    "sources",
-    multiple=True,
-    metavar="URI",
-    help="A video file, a webcam (0, /dev/video0), an image, a folder or a pattern (shots/*.jpg). "
-    "May be given several times.",
-)
-@click.option(
-    "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML with settings."
-)
-@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
 )
 @setting_options
-def run_command(
-    sources: tuple[str, ...], config: Path | None, log_level: str, **flags: str | bool | None
-) -> int:
+def run_command(log_level: str, **given: Any) -> int:
     """Run the pipeline over one or more sources until they end, or until Ctrl-C.
 
     Each setting has the same name here, in the YAML file of --config and in the environment
     (FRAMEWIRE_MIN_SCORE). Exit status: 0 all well, 1 something failed on the way and is counted in
     the summary, 2 it was asked wrongly, 3 it could not start.
     """
-    from scripts.configure import load_settings
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    settings = load_settings({**given, **({"sources": sources} if sources else {})}, config)
+    settings = _settings_from(**given)
     from scripts.console import set_up_logging
     from scripts.run import run
 
     set_up_logging(log_level)
     return run(settings)
+
+
+@commands.command("verify", context_settings=CONTEXT)
+@click.option("--frames", "n_frames", type=click.IntRange(min=1), default=20, show_default=True)
+@setting_options
+def verify_command(n_frames: int, **given: Any) -> int:
+    """Compare what can compute the models here, on frames of one source.
+
+    Prints, for each runtime and precision, its time for a frame and how far it is from the
+    reference in float32. Exit status 1 where one is outside the bounds.
+    """
+    settings = _settings_from(**given)
+    from rich.console import Console
+
+    from scripts.console import set_up_logging
+    from scripts.verify import verify
+
+    set_up_logging("warning")
+    return verify(settings, n_frames, Console())
 
 
 @commands.command("listen", context_settings=CONTEXT)
