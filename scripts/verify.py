@@ -83,12 +83,12 @@ def _table(title: str, columns: Sequence[Sequence[str]]) -> Table:
     for column in columns:
         table.add_column(column[0], justify="right")
     names = (
-        "detect, ms a frame",
-        "classify, ms a frame",
-        "objects in the reference",
-        "objects only one found",
+        "detect (ms)",
+        "classify (ms)",
+        "objects",
+        "unpaired objects",
         "smallest IoU",
-        "largest score difference",
+        "largest score gap",
         "same labels",
         "",
     )

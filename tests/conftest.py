@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,15 @@ from pipeline.classify.torchvision import BUILDER_ARGUMENTS
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
+
+
+def pytest_sessionstart() -> None:
+    """Ctrl-C reaches the programs that tests start, also where a shell runs us in the background.
+
+    Such a shell ignores SIGINT, and what is ignored stays so in every process started from there.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
