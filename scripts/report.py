@@ -114,13 +114,15 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     for title, counts in (("found", found), ("classified", labelled)):
         if counts:
             console.print(f"{title}: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
-    console.print(_ledger_table(summary), _stage_table(summary))
+    console.print("Every frame accounted for", _ledger_table(summary), sep="\n")
+    console.print("Where the time went (ms), detect to assemble for a whole batch")
+    console.print(_stage_table(summary))
     for name, path in summary["outputs"].items():
         console.print(f"{name:8} {path}")
 
 
 def _ledger_table(summary: Mapping[str, Any]) -> Table:
-    table = Table(title="Every frame accounted for", title_justify="left")
+    table = Table()
     for column in ("source", "captured", "delivered", "dropped", "failed", "in flight", "ended"):
         table.add_column(column, justify="left" if column in ("source", "ended") else "right")
     for name, counts in summary["ledgers"].items():
@@ -142,9 +144,7 @@ def _by_reason(counts: Mapping[str, int]) -> str:
 
 def _stage_table(summary: Mapping[str, Any]) -> Table:
     """Decode and queue are a frame's own; detect to assemble are those of its batch."""
-    table = Table(
-        title="Where the time went (ms), detect to assemble for a whole batch", title_justify="left"
-    )
+    table = Table()
     table.add_column("stage")
     table.add_column("p50", justify="right")
     table.add_column("p95", justify="right")
