@@ -38,7 +38,7 @@ class FramewireError(Exception):
     """Something that framewire can name. The text says who, what was expected and what came."""
 
     code: ClassVar[str] = ""
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __str__(self) -> str:
         """One line of valid Unicode, whatever a library or a file's name put into the text."""

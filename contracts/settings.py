@@ -7,15 +7,24 @@ environment over the file, the file over the defaults below.
 
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from contracts.messages import Score, SourceId
+from contracts.uris import without_credentials
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 WhenFull = Literal["block", "drop_oldest"]
+CAN_BE_NONE = ("zmq", "jsonl", "video", "summary")
+
+
+def _a_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", name):
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    return name
 
 
 class SourceSettings(BaseModel):
@@ -23,7 +32,7 @@ class SourceSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    uri: Annotated[str, Field(min_length=1)]
+    uri: Annotated[str, Field(pattern=r"^[^\x00]+$")]
     """A video file, a webcam (`0`, `/dev/video0`), an image, a folder of them, or `shots/*.jpg`."""
 
     id: SourceId = ""
@@ -90,7 +99,7 @@ class Settings(BaseModel):
     classify_every: Annotated[int, Field(ge=1)] = 30
     """A tracked object is classified when it appears, changes, or after so many frames."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, AfterValidator(_a_device)] = "auto"
     """`auto` takes CUDA where there is a device, else the CPU."""
 
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
@@ -102,14 +111,14 @@ class Settings(BaseModel):
     max_frame_megapixels: Annotated[float, Field(gt=0, le=1000)] = 64.0
     """A larger frame is refused (`frame_too_large`); 8K video has 33 megapixels."""
 
-    max_queue_megabytes: Annotated[float, Field(gt=0)] = 256.0
+    max_queue_megabytes: Annotated[float, Field(gt=0, le=1e6)] = 256.0
     """Pixels that one queue may hold; it always takes one frame, however large."""
 
     max_frames: Annotated[int, Field(ge=1)] | None = None
     """Stop reading each source after so many frames."""
 
     zmq: str | None = DEFAULT_ENDPOINT
-    """ZeroMQ endpoint to publish on; `none` publishes nothing."""
+    """ZeroMQ endpoint to publish on; `none` publishes nothing, and so for the files below."""
 
     zmq_subscribers: Annotated[int, Field(ge=0)] = 0
     """Read the first frame only when so many subscriptions have come (30 s at most)."""
@@ -130,10 +139,14 @@ class Settings(BaseModel):
         if not isinstance(raw, dict):
             return raw
         read = {
-            key: None if key == "zmq" and value == "none" else value for key, value in raw.items()
+            key: None if key in CAN_BE_NONE and value == "none" else value
+            for key, value in raw.items()
         }
-        if isinstance(raw.get("sources"), list | tuple):
-            read["sources"] = _with_ids(raw["sources"])
+        sources = raw.get("sources")
+        if isinstance(sources, str | int):
+            read["sources"] = _with_ids([sources])
+        if isinstance(sources, list | tuple):
+            read["sources"] = _with_ids(sources)
         return read
 
     @model_validator(mode="after")
@@ -141,11 +154,42 @@ class Settings(BaseModel):
         ids = [source.id for source in self.sources]
         if len(set(ids)) != len(ids):
             raise ValueError(f"two sources have the same id: {', '.join(ids)}")
-        if self.video and len(ids) > 1 and "{source}" not in self.video.name:
+        if self.video and len(ids) > 1 and "{source}" not in str(self.video):
             raise ValueError(
                 f"video: {len(ids)} sources need a file each: put {{source}} in the name"
             )
         return self
+
+    @model_validator(mode="after")
+    def _nothing_is_asked_in_vain(self) -> "Settings":
+        """A setting that would do nothing is refused: whoever wrote it expects something of it."""
+        if self.zmq_subscribers and not self.zmq:
+            raise ValueError("zmq_subscribers: nobody can subscribe while zmq is none")
+        if self.classifier_weights and self.classifier == "none":
+            raise ValueError("classifier_weights: not read while classifier is none")
+        if self.layout != "auto" and not self.detector.startswith("onnx:"):
+            raise ValueError(f"layout: is for an onnx: detector, not for {self.detector}")
+        return self
+
+    @model_validator(mode="after")
+    def _outputs_are_files_of_their_own(self) -> "Settings":
+        """No output may be another one, or a source: it would be overwritten while it is read."""
+        taken = {_resolved(source.uri): f"source {source.id}" for source in self.sources}
+        for name, path in self._outputs():
+            where = _resolved(path)
+            if where in taken and not where.startswith("/dev/"):
+                raise ValueError(
+                    f"{name}: {path} is also {taken[where]}; give it a file of its own"
+                )
+            taken[where] = name
+        return self
+
+    def _outputs(self) -> Iterator[tuple[str, str]]:
+        for name in ("jsonl", "summary"):
+            if path := getattr(self, name):
+                yield name, str(path)
+        for source in self.sources if self.video else ():
+            yield "video", str(self.video).replace("{source}", source.id)
 
 
 def _with_ids(sources: list[Any] | tuple[Any, ...]) -> list[Any]:
@@ -165,6 +209,11 @@ def _with_ids(sources: list[Any] | tuple[Any, ...]) -> list[Any]:
     return read
 
 
+def _resolved(path: str) -> str:
+    """One spelling for each file, whatever links lead to it."""
+    return str(Path(path).resolve())
+
+
 def _entry(source: Any) -> Any:
     """A URI alone, or a number of a webcam, as the dict that it is short for."""
     if isinstance(source, SourceSettings):
@@ -176,6 +225,6 @@ def source_id_from(uri: str) -> str:
     """A readable id from the last part of a path: `/clips/My clip.mp4` gives `My-clip`."""
     if re.fullmatch(r"[0-9]{1,9}", uri):
         return f"webcam{uri}"
-    path = Path(uri)
+    path = Path(without_credentials(uri).partition("?")[0] if "://" in uri else uri)
     name = path.parent.name if set(path.name) & set("*?[") else path.stem
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.")[:48] or "source"

@@ -1,5 +1,6 @@
 """The command `framewire`. Heavy imports happen inside the commands, so that `--help` is quick."""
 
+import contextlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -16,29 +17,39 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The installed command: one line on standard error where something is wrong, never a trace."""
+    sys.exit(guarded(lambda: commands(arguments, standalone_mode=False)))
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """The exit status of the work, or that of what went wrong, which is said in one line."""
     try:
-        status = commands(arguments, standalone_mode=False)
+        return work()
+    except click.exceptions.NoArgsIsHelpError as help_asked:
+        click.echo(help_asked.format_message())
+        return 2
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "framewire"
-        status = complain(BadSetting(f"{error.format_message()} See `{where} --help`."))
+        return complain(BadSetting(f"{error.format_message()} See `{where} --help`."))
     except FramewireError as error:
-        status = complain(error)
+        return complain(error)
     except (KeyboardInterrupt, click.Abort):
-        status = 130
+        return 130
     except Exception as defect:
-        # The trace is for whoever mends it; a user gets one line.
-        logging.getLogger("framewire").debug("", exc_info=True)
-        status = complain(InternalError(f"{type(defect).__name__}: {defect}"))
-    sys.exit(status)
+        named = InternalError(f"{type(defect).__name__}: {defect}")
+        named.__cause__ = defect
+        return complain(named)
 
 
 def complain(error: FramewireError) -> int:
     """One line with the error's code; the exit status that belongs to it."""
-    click.echo(f"framewire: {error.code}: {error}", err=True)
+    with contextlib.suppress(OSError):  # Nobody may be left to read it.
+        click.echo(f"framewire: {error.code}: {error}", err=True)
+        if isinstance(error, InternalError):
+            click.echo(
+                "This is a defect of framewire. With --log-level debug the trace shows.", err=True
+            )
     if isinstance(error, InternalError):
-        click.echo(
-            "This is a defect of framewire: run with --log-level debug and report it.", err=True
-        )
+        logging.getLogger("framewire").debug("", exc_info=error)
     return error.exit_status
 
 

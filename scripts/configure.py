@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from contracts.errors import BadSetting
 from contracts.settings import Settings, SourceSettings
+from contracts.uris import without_credentials
 
 ENVIRONMENT_PREFIX = "FRAMEWIRE_"
 
@@ -25,7 +26,10 @@ def load_settings(
     try:
         return Settings.model_validate(raw)
     except ValidationError as error:
-        raise BadSetting("; ".join(_explain(fault) for fault in error.errors())) from error
+        faults = error.errors()
+        # What is wrong inside `sources` also leaves too few of them; once is enough.
+        said = [f for f in faults if f["type"] != "too_short" or len(faults) == 1]
+        raise BadSetting("; ".join(_explain(fault) for fault in said)) from error
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -35,6 +39,8 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise BadSetting(f"config {file}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSetting(f"config {file}: not YAML: {error}") from error
+    if raw is None:
+        return {}
     if not isinstance(raw, dict):
         raise BadSetting(f"config {file}: expected keys and values, such as `min_score: 0.4`")
     return raw
@@ -65,7 +71,10 @@ def _explain(fault: ErrorDetails) -> str:
             return "no source given: name one with --source, or in `sources:`"
         case "value_error":
             return fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+    got = fault["input"]
+    # Never a whole list or dictionary: a source in it may carry a password.
+    shown = f", got {without_credentials(repr(got))}" if isinstance(got, str | int | float) else ""
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}{shown}"
 
 
 def _choices(name: str, known: Iterable[str]) -> str:

@@ -1,8 +1,11 @@
 """What a person sees while it runs: log lines and one progress bar a source, on standard error."""
 
 import logging
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import IO, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +19,50 @@ from rich.progress import (
 )
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+
+class StandardError:
+    """Standard error as long as somebody reads it. The run matters more than what is said of it.
+
+    When it can't be written any more (the terminal was closed, the pipe's reader left, the disk of
+    the log is full), it goes nowhere from then on.
+    """
+
+    def write(self, text: str) -> int:
+        """All of the text is written, or nobody is left to read it."""
+        try:
+            return self._now().write(text)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            return len(text)
+
+    def flush(self) -> None:
+        """As `write`."""
+        try:
+            self._now().flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    def isatty(self) -> bool:
+        """Whether there is a person."""
+        return self._now().isatty()
+
+    def fileno(self) -> int:
+        """For the size of the terminal."""
+        return self._now().fileno()
+
+    @property
+    def encoding(self) -> str:
+        """What can be written."""
+        return self._now().encoding
+
+    @staticmethod
+    def _now() -> TextIO:
+        """What it is now; while progress bars are drawn, rich stands in for it."""
+        stream: TextIO = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        return stream
+
+
+console = Console(file=cast("IO[str]", StandardError()), highlight=False, markup=False)
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 
 

@@ -4,14 +4,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.text import Text
 
-from contracts.errors import FramewireError
-from scripts.cli import complain
+from contracts.errors import BadSetting
+from scripts.cli import guarded
 from scripts.configure import load_settings
 from scripts.console import console, set_up_logging
 from scripts.run import run
@@ -19,16 +19,15 @@ from scripts.run import run
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """The clip has been through the pipeline, and the subscriber has printed what it received."""
+    if arguments:
+        raise BadSetting(f"scripts/demo takes no arguments, got {' '.join(arguments)}")
     set_up_logging("info")
     endpoint = f"tcp://127.0.0.1:{free_port()}"
-    try:
-        settings = load_settings({"zmq": endpoint, "zmq_subscribers": 1}, CONFIG)
-        with subscriber(endpoint):
-            return run(settings)
-    except FramewireError as error:
-        return complain(error)
+    settings = load_settings({"zmq": endpoint, "zmq_subscribers": 1}, CONFIG)
+    with subscriber(endpoint):
+        return run(settings)
 
 
 def free_port() -> int:
@@ -47,7 +46,7 @@ def subscriber(endpoint: str) -> Iterator[None]:
         relay.start()
         try:
             yield
-            process.wait(timeout=10)
+            relay.join(timeout=10)
         finally:
             process.terminate()
             relay.join()
@@ -60,4 +59,4 @@ def _relay(process: "subprocess.Popen[str]") -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(lambda: main(sys.argv[1:])))

@@ -1,18 +1,29 @@
 """What a run did, for people and for programs: counts, frame rate, and where the time went."""
 
+import dataclasses
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from contracts.errors import OutputUnwritable
-from contracts.messages import AnyMessage, FrameResult, LedgerCounts, SourceEnd, StageTimes
+from contracts.errors import FramewireError, OutputUnwritable
+from contracts.messages import (
+    AnyMessage,
+    FrameResult,
+    LedgerCounts,
+    Models,
+    SourceEnd,
+    StageTimes,
+)
+from stream.queue import QueueCounts
 
 STAGES = [name.removesuffix("_ms") for name in StageTimes.model_fields] + ["publish"]
 KEPT_FRAMES = 10_000
@@ -73,8 +84,10 @@ def summarise(
     report: Report,
     ledgers: Mapping[str, LedgerCounts],
     sinks: Mapping[str, Mapping[str, int]],
-    models: Any,
+    queues: Mapping[str, QueueCounts],
+    models: Models,
     outputs: Mapping[str, str],
+    broken_off: FramewireError | None,
 ) -> dict[str, Any]:
     """The summary as plain JSON values."""
     return {
@@ -87,17 +100,31 @@ def summarise(
         "stage_ms": report.stage_ms(),
         "ledgers": {name: counts.model_dump() for name, counts in ledgers.items()},
         "ended": {name: end.code for name, end in report.ends.items()},
+        "broken_off": {"code": broken_off.code, "message": str(broken_off)} if broken_off else None,
         "sinks": {name: dict(counts) for name, counts in sinks.items()},
+        "queues": {name: dataclasses.asdict(counts) for name, counts in queues.items()},
         "models": models.model_dump(),
         "outputs": dict(outputs),
     }
 
 
+def check_writable(path: Path) -> None:
+    """The file can be written when the time comes; its folder is made. Raises OutputUnwritable."""
+    with _named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+
+
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     """The summary is a JSON file. Raises OutputUnwritable."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _named_errors(path):
         path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputUnwritable(f"summary: can't write {path}: {error.strerror}") from error
 
@@ -107,8 +134,8 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
     found, labelled = summary["detections"], summary["classifications"]
     console.print()
     console.print(
-        f"[bold]{summary['frames']}[/] frames in {summary['elapsed_s']:.1f} s, "
-        f"[bold]{summary['fps']:.1f}[/] frames/s, {sum(found.values())} detections, "
+        f"{summary['frames']} frames in {summary['elapsed_s']:.1f} s, "
+        f"{summary['fps']:.1f} frames/s, {sum(found.values())} detections, "
         f"{sum(labelled.values())} classified"
     )
     for title, counts in (("found", found), ("classified", labelled)):
@@ -126,16 +153,23 @@ def _ledger_table(summary: Mapping[str, Any]) -> Table:
     for column in ("source", "captured", "delivered", "dropped", "failed", "in flight", "ended"):
         table.add_column(column, justify="left" if column in ("source", "ended") else "right")
     for name, counts in summary["ledgers"].items():
+        # Text, not markup: names come from files and people.
         table.add_row(
-            name,
+            Text(name),
             str(counts["captured"]),
             str(counts["delivered"]),
             _by_reason(counts["dropped"]),
             _by_reason(counts["failed"]),
             str(counts["in_flight"]),
-            summary["ended"].get(name) or "normally",
+            _how_it_ended(summary, name),
         )
     return table
+
+
+def _how_it_ended(summary: Mapping[str, Any], source_id: str) -> str:
+    if source_id not in summary["ended"]:
+        return "broken off"
+    return summary["ended"][source_id] or "normally"
 
 
 def _by_reason(counts: Mapping[str, int]) -> str:

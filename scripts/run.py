@@ -11,9 +11,11 @@ the queue in front of it, so whoever fills that queue ends too, and nothing hang
 import dataclasses
 import functools
 import logging
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -25,7 +27,7 @@ from pipeline.batcher import Batcher
 from pipeline.inference import Pipeline, run_inference
 from pipeline.load import load_pipeline
 from scripts.console import console, progress_bars
-from scripts.report import Report, show, summarise, write_summary
+from scripts.report import Report, check_writable, show, summarise, write_summary
 from scripts.worker import Worker
 from sinks.deliver import deliver
 from sinks.jsonl import JsonlSink
@@ -33,9 +35,9 @@ from sinks.sink import Sink
 from sinks.video import VideoSink
 from sinks.zmq import ZmqSink
 from stream.capture import capture
-from stream.queue import BoundedQueue, QueueClosed
+from stream.queue import BoundedQueue, QueueClosed, QueueCounts
 from stream.reader import Reader
-from stream.source import identify, open_reader
+from stream.source import SourceKind, identify, open_reader
 
 log = logging.getLogger("framewire")
 
@@ -58,14 +60,23 @@ class Source:
 class Run:
     """One run from start to summary. Made and used by the main thread."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        kinds: Mapping[str, SourceKind],
+        stop: threading.Event,
+    ) -> None:
+        """`kinds` goes by source id. `stop`, set from anywhere, ends the reading."""
         self.settings = settings
         self.pipeline = pipeline
-        self.stop = threading.Event()
-        """Set from anywhere: reading stops, what was accepted is finished."""
+        self.stop = stop
         self.report = Report()
         bell = threading.Condition()
-        self.sources = [_make_source(source, settings, bell) for source in settings.sources]
+        self.sources = [
+            _make_source(source, settings, kinds[source.id] == "webcam", bell)
+            for source in settings.sources
+        ]
         self.sinks = _make_sinks(settings, self.stop)
         max_bytes = _queue_bytes(settings)
         self._outbox: BoundedQueue[Delivery] = BoundedQueue(
@@ -99,6 +110,16 @@ class Run:
         for worker in workers:
             _join(worker, tick)
         self._raise_failures([sinks, *workers[:-1]])
+
+    @property
+    def captured(self) -> int:
+        """Frames of all sources so far."""
+        return sum(source.ledger.counts().captured for source in self.sources)
+
+    def queues(self) -> dict[str, QueueCounts]:
+        """What went through each queue: the sources', by id, and the one to the sinks."""
+        counts = {source.settings.id: source.queue.counts() for source in self.sources}
+        return {**counts, "outbox": self._outbox.counts()}
 
     def _readers(self) -> list[Worker]:
         """The capture threads and the inference thread, in flow order."""
@@ -159,23 +180,54 @@ class Run:
 
 
 def run(settings: Settings) -> int:
-    """The run has ended and its summary is shown; the exit status. Raises FramewireError."""
-    for source in settings.sources:
-        identify(source.uri)
-    pipeline = load_pipeline(settings)
-    this_run = Run(settings, pipeline)
-    try:
-        with stop_on_signals(this_run.stop), _bars(this_run) as tick:
-            this_run.execute(tick)
-    finally:
-        summary = _summary(this_run)
-        if this_run.report.ends or this_run.report.frames:
-            show(summary, console)
+    """The run has ended, its summary is shown and written; the exit status.
+
+    Raises the FramewireError that kept it from starting, or that broke it off.
+    """
+    stop = threading.Event()
+    with stop_on_signals(stop):
+        kinds = {source.id: identify(source.uri) for source in settings.sources}
+        if settings.summary:
+            check_writable(settings.summary)
+        this_run = Run(settings, load_pipeline(settings), kinds, stop)
+        broken_off = _execute(this_run)
+    summary = _summary(this_run, broken_off)
+    show(summary, console)
     if settings.summary:
         write_summary(summary, settings.summary)
-    failed = any(source.ledger.counts().failed for source in this_run.sources)
-    broken_off = any(end.code for end in this_run.report.ends.values())
-    return 1 if failed or broken_off else 0
+    if broken_off:
+        raise broken_off
+    return _conclude(this_run)
+
+
+def _execute(this_run: Run) -> FramewireError | None:
+    """Runs to the end, with progress bars; what broke it off, if anything did."""
+    try:
+        with _bars(this_run) as tick:
+            this_run.execute(tick)
+    except FramewireError as error:
+        if this_run.captured:
+            # Whatever it is called, it did start.
+            error.exit_status = 1
+        return error
+    return None
+
+
+def _conclude(this_run: Run) -> int:
+    """0, or the last lines that say what failed: 1, and 3 where no frame came from any source."""
+    failed: Counter[str] = Counter()
+    for source in this_run.sources:
+        failed.update(source.ledger.counts().failed)
+    ends = [end for end in this_run.report.ends.values() if end.code]
+    for end in ends:
+        console.print(f"framewire: {end.code}: {end.message}", soft_wrap=True)
+    if failed and not ends:
+        console.print(
+            "framewire: " + ", ".join(f"{code}: {n} frames" for code, n in failed.items())
+        )
+    if not ends and not failed:
+        return 0
+    return 1 if this_run.captured else 3
 
 
 @contextmanager
@@ -189,7 +241,7 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     def ask_to_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
         for name in names:
-            signal.signal(name, signal.SIG_DFL)
+            signal.signal(name, _quit_at_once)
         log.warning("stopping: finishing what was read; once more to quit at once")
 
     before = {name: signal.signal(name, ask_to_stop) for name in names}
@@ -198,6 +250,13 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
+
+
+def _quit_at_once(number: int, _frame: FrameType | None) -> None:
+    """As if nobody had ever handled the signal, but the terminal has its cursor back."""
+    console.show_cursor()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 @contextmanager
@@ -221,22 +280,28 @@ def _join(worker: Worker, tick: Callable[[], None]) -> None:
         tick()
 
 
-def _summary(this_run: Run) -> dict[str, object]:
+def _summary(this_run: Run, broken_off: FramewireError | None) -> dict[str, object]:
     settings = this_run.settings
-    outputs = {name: getattr(settings, name) for name in ("jsonl", "video", "summary", "zmq")}
+    outputs = {name: getattr(settings, name) for name in ("jsonl", "video", "summary")}
+    for sink in this_run.sinks:
+        if isinstance(sink, ZmqSink):
+            outputs[sink.name] = sink.bound_endpoint
     return summarise(
         this_run.report,
         {source.settings.id: source.ledger.counts() for source in this_run.sources},
         {sink.name: sink.counts() for sink in this_run.sinks},
+        this_run.queues(),
         this_run.pipeline.models,
         {name: str(place) for name, place in outputs.items() if place},
+        broken_off,
     )
 
 
-def _make_source(source: SourceSettings, settings: Settings, bell: threading.Condition) -> Source:
+def _make_source(
+    source: SourceSettings, settings: Settings, live: bool, bell: threading.Condition
+) -> Source:
     """A live source drops its oldest frame when the queue is full; files wait."""
     ledger = Ledger()
-    live = identify(source.uri) == "webcam"
     queue: BoundedQueue[StreamItem] = BoundedQueue(
         depth=source.queue_depth or (DEPTH_OF_LIVE if live else DEPTH_OF_FILES),
         max_bytes=_queue_bytes(settings),

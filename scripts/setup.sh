@@ -26,7 +26,9 @@ if [ "$(cat .venv/framewire-stamp 2>/dev/null)" != "$stamp" ]; then
     "$python" -c 'import venv, ensurepip' 2>/dev/null ||
         fail "$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
     echo "Setting up .venv (once; torch alone is several GB, so this takes a few minutes)" >&2
-    "$python" -m venv --clear .venv || fail "can't make .venv"
+    # A .venv of ours is made anew; one that somebody else made is added to, not wiped.
+    clear=$([ -f .venv/framewire-stamp ] && echo --clear)
+    "$python" -m venv $clear .venv || fail "can't make .venv"
     pip_install() {
         .venv/bin/python -m pip install --disable-pip-version-check --quiet --quiet "$@" ||
             fail "the installation failed; the lines above say why"

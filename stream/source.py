@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from contracts.errors import BadSetting, SourceNotFound
+from contracts.uris import without_credentials
 from stream.file import FileReader
 from stream.images import IMAGE_SUFFIXES, ImagesReader, natural_key
 from stream.reader import Reader
@@ -76,14 +77,6 @@ def find_images(uri: str) -> tuple[list[Path], Path]:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise SourceNotFound(f"{uri}: no images there (expected files named {suffixes})")
     return images, folder
-
-
-def without_credentials(uri: str) -> str:
-    """The URI as it may be shown: `rtsp://user:secret@host/door` is `rtsp://host/door`.
-
-    Cuts at the last @ before the path, so that an @ in a password takes nothing of it along.
-    """
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@", r"\1", uri)
 
 
 def _camera_number(uri: str) -> int | None:

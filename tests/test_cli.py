@@ -13,7 +13,8 @@ import pytest
 
 from contracts.messages import FrameResult, SourceEnd, parse_message
 from contracts.settings import Settings
-from scripts.cli import main
+from scripts.cli import guarded, main
+from scripts.console import set_up_logging
 from tests.clips import FFV1, Image, painted, write_clip
 from tests.conftest import REPOSITORY
 
@@ -140,9 +141,11 @@ def test_a_run_with_a_counted_failure_exits_1(
 ) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video at all")
-    status, _, lines = framewire(capsys, "run", "--source", broken, "--zmq", "none")
+    status, _, lines = framewire(
+        capsys, "run", "--source", broken, "--source", clip_of(tmp_path, 3), "--zmq", "none"
+    )
     assert status == 1
-    assert any("not_a_video" in line for line in lines)
+    assert lines[-1].startswith("framewire: not_a_video: ")
 
 
 def long_run(tmp_path: Path) -> tuple[str | Path, ...]:
@@ -189,3 +192,98 @@ def test_help_comes_without_loading_torch() -> None:
     assert (
         subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=False).returncode == 0
     )
+
+
+def test_a_run_that_breaks_off_still_shows_and_writes_its_summary(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    summary = tmp_path / "s.json"
+    status, _, lines = framewire(
+        capsys, "run", "--source", clip_of(tmp_path, 12), "--zmq", "none",
+        "--jsonl", "/dev/full", "--summary", summary,
+    )  # fmt: skip
+    assert status == 1
+    assert lines[-1].startswith("framewire: disk_full: ")
+    assert "Every frame accounted for" in "".join(lines)
+    written = json.loads(summary.read_text())
+    assert written["broken_off"]["code"] == "disk_full"
+    assert written["ledgers"]["clip"]["in_flight"] == 0
+
+
+def test_a_summary_that_cant_be_written_is_found_out_before_the_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "r.jsonl"
+    status, _, lines = framewire(
+        capsys, "run", "--source", clip_of(tmp_path, 3), "--zmq", "none",
+        "--jsonl", results, "--summary", "/proc/s.json",
+    )  # fmt: skip
+    assert status == 3
+    assert lines[-1].startswith("framewire: output_unwritable: summary: ")
+    assert not results.exists()
+
+
+def test_no_frame_from_any_source_is_a_run_that_could_not_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    status, _, lines = framewire(capsys, "run", "--source", "77", "--zmq", "none")
+    assert status == 3
+    assert lines[-1].startswith("framewire: source_not_found: webcam 77")
+
+
+def test_names_with_brackets_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    results = tmp_path / "a[" / "b].jsonl"
+    status, _, lines = framewire(
+        capsys, "run", "--source", clip_of(tmp_path, 3), "--zmq", "none", "--jsonl", results
+    )
+    assert status == 0
+    assert any(str(results) in line for line in lines)
+
+
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path, reader: str) -> None:
+    clip, results = clip_of(tmp_path, 40), tmp_path / "r.jsonl"
+    command = f"{sys.executable} -m scripts.cli run --source {clip} --zmq none --jsonl {results}"
+    script = f"set -o pipefail; {command} 2>&1 | {reader}"
+    ended = subprocess.run(
+        ["bash", "-c", script], cwd=REPOSITORY, capture_output=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0
+    assert len(results.read_text().splitlines()) == 41
+
+
+def test_ctrl_c_while_subscribers_are_waited_for_ends_well(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/wire"
+    with running(
+        "run", "--source", clip_of(tmp_path, 3), "--zmq", endpoint, "--zmq-subscribers", "1"
+    ) as process:
+        assert process.stderr is not None
+        assert any("publishing on" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 0, said
+
+
+def test_the_trace_of_a_defect_shows_with_log_level_debug(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def divide() -> int:
+        return 1 // 0
+
+    set_up_logging("debug")
+    assert guarded(divide) == 1
+    said = capsys.readouterr().err
+    assert "framewire: internal_error: ZeroDivisionError" in said
+    assert "Traceback" in said
+    set_up_logging("info")
+    guarded(divide)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_alone_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = framewire(capsys)
+    assert status == 2
+    assert "Commands:" in out
+    assert out.count("\n") > 10

@@ -50,7 +50,7 @@ def test_defaults_need_only_a_source() -> None:
         ("detectr: x", "detectr: unknown key, did you mean detector; there are classifier, "),
         ("sources: [{uri: a.mp4, quee_depth: 3}]", "did you mean queue_depth"),
         ("sources: [a.mp4]\nmin_score: 2", "min_score: input should be less than or equal to 1"),
-        ("sources: [a.mp4]\ndevice: gpu", "device: string should match pattern"),
+        ("sources: [a.mp4]\ndevice: gpu", "device: expected auto, cpu, cuda or cuda:N"),
         ("sources: [a.mp4]\nmax_batch: many", "max_batch: input should be a valid integer"),
         ("sources: []", "sources"),
         ("min_score: 0.5", "no source given"),
@@ -58,6 +58,8 @@ def test_defaults_need_only_a_source() -> None:
         ("sources: [a.mp4, b.mp4]\nvideo: out.mp4", "{source}"),
         ("just text", "expected keys and values"),
         ("sources: [a.mp4", "not YAML"),
+        ("", "no source given"),
+        ("sources: [a.mp4]\nmax_queue_megabytes: .inf", "max_queue_megabytes: input should be"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_that_names_it(
@@ -77,3 +79,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_an_unknown_variable_of_ours_in_the_environment_is_refused() -> None:
     with pytest.raises(BadSetting, match="FRAMEWIRE_MIN_SCOR: unknown setting, did you mean min_s"):
         load_settings({"sources": ("a.mp4",)}, None, {"FRAMEWIRE_MIN_SCOR": "0.2"})
+
+
+def test_a_mistake_in_a_source_shows_no_password(tmp_path: Path) -> None:
+    text = "sources: [{uri: 'rtsp://bob:hunter2@cam/door', quee_depth: 3}]"
+    with pytest.raises(BadSetting) as caught:
+        load_settings({}, written(tmp_path, text), {})
+    assert "quee_depth: unknown key, did you mean queue_depth" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "at least 1 item" not in str(caught.value)

@@ -18,6 +18,7 @@ from contracts.settings import Settings
 from pipeline.detect import RawDetections
 from pipeline.inference import Pipeline
 from scripts.run import Run
+from stream.source import identify
 from tests.clips import FFV1, H264, Look, cut, number_in, packets, painted, ruin_packet, write_clip
 from tests.frames import BrightnessClassifier, FixedDetector
 
@@ -58,7 +59,9 @@ def make_run(
 ) -> Run:
     raw = {"zmq": "none", "jsonl": tmp_path / "results.jsonl", "sources": sources, **settings}
     pipeline = Pipeline(detector or NumberDetector(), BrightnessClassifier(), torch.device("cpu"))
-    return Run(Settings.model_validate(raw), pipeline)
+    settled = Settings.model_validate(raw)
+    kinds = {source.id: identify(source.uri) for source in settled.sources}
+    return Run(settled, pipeline, kinds, threading.Event())
 
 
 def messages_in(path: Path) -> list[AnyMessage]:

@@ -107,7 +107,10 @@ def test_same_id_given_twice_is_refused() -> None:
         read({"uri": "a.mp4", "id": "cam"}, {"uri": "b.mp4", "id": "cam"})
 
 
-@given(st.lists(st.text(min_size=1), min_size=1, max_size=6))
+uris_of_any_kind = st.text(st.characters(exclude_characters="\0"), min_size=1)
+
+
+@given(st.lists(uris_of_any_kind, min_size=1, max_size=6))
 def test_any_uris_get_valid_ids_that_differ(uris: list[str]) -> None:
     made = ids(read(*uris))
     assert len(set(made)) == len(uris)
@@ -124,12 +127,60 @@ def test_none_publishes_nothing_and_classifies_nothing() -> None:
 
 def test_video_of_several_sources_needs_the_source_in_its_name() -> None:
     with pytest.raises(ValidationError, match="need a file each"):
-        read("a.mp4", "b.mp4", video="{source}/out.mp4")
+        read("a.mp4", "b.mp4", video="out.mp4")
+    assert read("a.mp4", "b.mp4", video="{source}/out.mp4").video == Path("{source}/out.mp4")
     assert read("a.mp4", "b.mp4", video="out-{source}.mp4").video == Path("out-{source}.mp4")
     assert read("a.mp4", video="out.mp4").video == Path("out.mp4")
 
 
-@pytest.mark.parametrize("raw", [None, [], "clip.mp4", 3, {"sources": "clip.mp4"}])
+@pytest.mark.parametrize("raw", [None, [], "clip.mp4", 3, {"sources": {}}, {"sources": ["a\0"]}])
 def test_configuration_of_another_shape_is_refused(raw: Any) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(raw)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"zmq": "none", "zmq_subscribers": 2}, "nobody can subscribe"),
+        (
+            {"classifier": "none", "classifier_weights": "w.pth"},
+            "not read while classifier is none",
+        ),
+        ({"layout": "yolox"}, "is for an onnx: detector"),
+    ],
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        read("clip.mp4", **settings)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "video", "summary"])
+def test_an_output_that_is_a_source_is_refused_by_whatever_path(name: str, tmp_path: Path) -> None:
+    clip, link = tmp_path / "clip.mp4", tmp_path / "link.mp4"
+    clip.touch()
+    link.symlink_to(clip)
+    with pytest.raises(ValidationError, match="is also source clip"):
+        read(str(clip), **{name: str(link)})
+
+
+def test_outputs_that_share_a_file_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"summary: .* is also jsonl"):
+        read("clip.mp4", jsonl="out.json", summary="./out.json")
+    with pytest.raises(ValidationError, match="is also source a"):
+        read("a.mp4", "b.mp4", video="{source}.mp4")
+    assert read("clip.mp4", jsonl="/dev/null", summary="/dev/null").jsonl == Path("/dev/null")
+
+
+def test_none_switches_an_output_off() -> None:
+    settings = read("clip.mp4", jsonl="none", video="none", summary="none", zmq="none")
+    assert (settings.jsonl, settings.video, settings.summary, settings.zmq) == (None,) * 4
+
+
+def test_one_source_needs_no_list() -> None:
+    assert [s.uri for s in Settings.model_validate({"sources": "clip.mp4"}).sources] == ["clip.mp4"]
+
+
+def test_a_password_is_no_part_of_a_sources_id() -> None:
+    assert source_id_from("rtsp://bob:hunter2@cam/door?token=x") == "door"
+    assert "hunter2" not in source_id_from("rtsp://bob:hunter2@cam")

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from contracts.errors import BadSetting, FramewireError, SourceNotFound
+from contracts.uris import without_credentials
 from stream.reader import Picture
-from stream.source import find_images, identify, open_reader, without_credentials
+from stream.source import find_images, identify, open_reader
 from tests.clips import write_clip
 
 MEGAPIXEL = 10**6
