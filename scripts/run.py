@@ -326,7 +326,7 @@ def _make_sinks(settings: Settings, stop: threading.Event) -> list[Sink]:
     if settings.jsonl:
         sinks.append(JsonlSink(settings.jsonl))
     if settings.video:
-        sinks.append(VideoSink(settings.video))
+        sinks.append(VideoSink(settings.video, n_sources=len(settings.sources)))
     if settings.zmq:
         sinks.append(ZmqSink(settings.zmq, settings.zmq_subscribers, stop=stop))
     return sinks

@@ -44,9 +44,14 @@ def deliver(
 
 @contextlib.contextmanager
 def _all_open(sinks: Sequence[Sink]) -> Iterator[None]:
-    """All sinks are open inside, and closed after, whichever of them fails."""
+    """All sinks are open inside, and closed after, whichever of them fails.
+
+    Opened from the last to the first, against the order of writing: the wiring puts the files
+    first. A publisher that can't start, or waits in vain for its subscribers, leaves nothing
+    behind, but a file that is opened is emptied: of all that may fail, that comes last.
+    """
     with contextlib.ExitStack() as closing:
-        for sink in sinks:
+        for sink in reversed(sinks):
             closing.callback(sink.close)
             sink.open()
         yield

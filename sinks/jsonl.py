@@ -1,19 +1,18 @@
 """Writes each message as one line of JSON: UTF-8, ended by a newline, in the file at once."""
 
 import contextlib
-import errno
 import os
 from io import FileIO
 from pathlib import Path
 
-from contracts.errors import DiskFull, OutputUnwritable, SinkError
+from contracts.errors import OutputUnwritable
 from contracts.frame import Delivery
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
+from sinks.files import claim, named
 
 
 class JsonlSink:
-    """Owned by the sink thread. An older file at the path is replaced when the sink opens.
+    """Owned by the sink thread. An older file at the path is emptied when the sink opens, unless
+    another run is writing it.
 
     Lines are written unbuffered, so `tail -f` shows each message as it leaves. When a write fails,
     the file is cut back to its last whole line.
@@ -28,12 +27,15 @@ class JsonlSink:
         self._lines = 0
 
     def open(self) -> None:
-        """The file exists and is empty; missing folders are made. OutputUnwritable, DiskFull."""
+        """The file exists, is empty and ours alone; missing folders are made.
+
+        OutputUnwritable (also where another run writes it), DiskFull.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = FileIO(self._path, "w")
+            self._file = claim(self._path)
         except OSError as error:
-            raise self._named(error) from error
+            raise named(error, self.name, self._path) from error
 
     def write(self, delivery: Delivery, payload: bytes) -> None:  # noqa: ARG002
         """The line is in the file, whole. DiskFull, OutputUnwritable: none of it is."""
@@ -44,7 +46,7 @@ class JsonlSink:
             _write_all(self._file, line)
         except OSError as error:
             self._cut_back(self._file)
-            raise self._named(error) from error
+            raise named(error, self.name, self._path) from error
         self._size += len(line)
         self._lines += 1
 
@@ -63,13 +65,6 @@ class JsonlSink:
         """The file ends with its last whole line. A pipe or a device can't be cut, and isn't."""
         with contextlib.suppress(OSError):
             os.ftruncate(file.fileno(), self._size)
-
-    def _named(self, error: OSError) -> SinkError:
-        if error.errno in FULL:
-            return DiskFull(
-                f"jsonl: no space left for {self._path}; its {self._lines} lines are whole"
-            )
-        return OutputUnwritable(f"jsonl: can't write {self._path}: {error.strerror or error}")
 
 
 def _write_all(file: FileIO, line: bytes) -> None:

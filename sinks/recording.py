@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from sinks.files import claim
+
 if TYPE_CHECKING:
     from contracts.frame import ImageHWC
 
@@ -74,11 +76,15 @@ class Recording:
 
     The first frame's size, made even, is the video's; frames of another size are letterboxed into
     it. PyAV's errors (OSError, FFmpegError) come out of every method as they are.
+    BlockingIOError when it is made: another run is writing this video.
     """
 
     def __init__(self, path: Path, width: int, height: int) -> None:
         self._path = path
         self._part = path.with_name(f"{path.stem}.part{path.suffix}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # FFmpeg opens the file by its name, twice: this holds the lock on it meanwhile.
+        self._claim = claim(self._part)
         self._clock = Clock()
         self._size = canvas_size(width, height)
         # The index goes to the front at the end, so that the file plays while it is downloaded.
@@ -117,13 +123,17 @@ class Recording:
         except (OSError, av.error.FFmpegError):
             self.discard()
             raise
+        self._claim.close()
 
     def discard(self) -> None:
         """The unfinished file is gone. Safe to call twice."""
         with contextlib.suppress(OSError, av.error.FFmpegError):
             self._container.close()
         with contextlib.suppress(OSError):
-            self._part.unlink()
+            # Once the claim is closed, a file of this name is another run's.
+            if not self._claim.closed:
+                self._part.unlink()
+        self._claim.close()
 
 
 def canvas_size(width: int, height: int) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """Writes each source's frames, with what was found drawn in, to an MP4 of its own."""
 
 import contextlib
-import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,39 +9,52 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 
-from contracts.errors import DiskFull, OutputUnwritable, SinkError
+from contracts.errors import OutputUnwritable, SinkError
 from contracts.frame import Delivery
 from contracts.messages import FrameResult, SourceEnd
 from sinks.draw import draw
+from sinks.files import named
 from sinks.recording import ENCODER, Recording
 
 if TYPE_CHECKING:
     from contracts.frame import ImageHWC
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
 PROBE_BYTES = 64 * 1024
 
 
 class VideoSink:
     """Owned by the sink thread. H.264, yuv420p, `pts_s` kept; see `sinks.recording` for its limits.
 
-    `path` names the file; `{source}` in its name becomes the source's id. While it is written the
-    file is called `NAME.part.mp4`; it gets its own name, replacing an older file, once it is whole:
-    at the source's end, or when the sink is closed. What is left after a crash is a `.part.mp4`.
+    `path` names the file; `{source}` in it, also in its folders, becomes the source's id. Missing
+    folders are made for a source's first frame. While it is written the file is called
+    `NAME.part.mp4`; it gets its own name, replacing an older file, once it is whole: at the
+    source's end, or when the sink is closed. What is left after a crash is a `.part.mp4`.
     A frame that failed is not in the video; a source that gave no result has no file.
     """
 
     name = "video"
 
-    def __init__(self, path: Path, max_open: int = 16) -> None:
-        """At most `max_open` sources at once: each holds an encoder with its threads and memory."""
+    def __init__(self, path: Path, n_sources: int = 1, max_open: int = 16) -> None:
+        """At most `max_open` sources at once: each holds an encoder with its threads and memory.
+
+        `n_sources`: how many the run has; too many are refused when the sink opens.
+        """
         self._path = path
+        self._n_sources = n_sources
         self._max_open = max_open
         self._recordings: dict[str, Recording] = {}
         self._counts = {"frames": 0, "files": 0}
 
     def open(self) -> None:
-        """The folder can be written, and the encoder exists. OutputUnwritable, DiskFull."""
+        """The folder can be written, and there are encoders for all. OutputUnwritable, DiskFull.
+
+        Nothing is made yet: of folders that don't exist, the deepest that does is tried.
+        """
+        if self._n_sources > self._max_open:
+            raise OutputUnwritable(
+                f"video: {self._n_sources} sources, but at most {self._max_open} can be written "
+                "at once; use fewer sources or no video"
+            )
         try:
             av.Codec(ENCODER, "w")
         except ValueError as error:
@@ -52,8 +64,8 @@ class VideoSink:
         if self._path.is_dir():
             raise OutputUnwritable(f"video: {self._path} is a folder; a file's name was expected")
         with _named_errors(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._path.parent) as probe:
+            folder = next(folder for folder in self._path.parents if folder.exists())
+            with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(bytes(PROBE_BYTES))
 
     def write(self, delivery: Delivery, payload: bytes) -> None:  # noqa: ARG002
@@ -104,7 +116,7 @@ class VideoSink:
 
     def path_of(self, source_id: str) -> Path:
         """Where the source's finished video lies."""
-        return self._path.with_name(self._path.name.replace("{source}", source_id))
+        return Path(str(self._path).replace("{source}", source_id))
 
 
 @contextlib.contextmanager
@@ -113,6 +125,4 @@ def _named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, av.error.FFmpegError) as error:
-        if error.errno in FULL:
-            raise DiskFull(f"video: no space left for {path}") from error
-        raise OutputUnwritable(f"video: can't write {path}: {error.strerror or error}") from error
+        raise named(error, VideoSink.name, path) from error

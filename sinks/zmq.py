@@ -40,7 +40,7 @@ class ZmqSink:
         high_water_mark: int = 1000,
         stop: threading.Event | None = None,
     ) -> None:
-        """`stop`, once set from any thread, ends the wait for subscribers early."""
+        """`stop`, once set from any thread, ends the wait for subscribers: not an error."""
         self.bound_endpoint = endpoint
         self._endpoint = endpoint
         self._wanted = wait_for_subscribers
@@ -54,7 +54,7 @@ class ZmqSink:
         self._in_burst = False
 
     def open(self) -> None:
-        """Bound, and the subscribers waited for have come. EndpointUnavailable, NoSubscriber.
+        """Bound; the subscribers have come, or `stop` is set. EndpointUnavailable, NoSubscriber.
 
         `bound_endpoint` then has the port that the system chose where the endpoint says `:*`.
         """
@@ -66,6 +66,7 @@ class ZmqSink:
         except zmq.ZMQError as error:
             raise EndpointUnavailable(f"zmq: {self._endpoint} {_reason(error)}") from error
         self.bound_endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        log.info("publishing on %s", self.bound_endpoint)
         if not _is_local(self._endpoint):
             log.warning(
                 "%s: anybody who can reach it can read all results; it is not encrypted",
@@ -100,11 +101,6 @@ class ZmqSink:
         """For the summary: sent, subscriber_behind, not_sent."""
         return dict(self._counts)
 
-    @property
-    def subscriptions(self) -> int:
-        """Subscriptions at the last write: one for each topic of each subscriber."""
-        return self._subscriptions
-
     def _make_socket(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
         socket = context.socket(zmq.XPUB)
         socket.setsockopt(zmq.LINGER, LINGER_MS)
@@ -119,9 +115,9 @@ class ZmqSink:
 
     def _wait_for_subscribers(self, socket: zmq.Socket[bytes]) -> None:
         deadline_s = time.monotonic() + self._wait_s
-        while self._subscriptions < self._wanted:
+        while self._subscriptions < self._wanted and not self._stop.is_set():
             left_ms = (deadline_s - time.monotonic()) * 1000
-            if left_ms <= 0 or self._stop.is_set():
+            if left_ms <= 0:
                 raise NoSubscriber(
                     f"zmq: waited for {self._wanted} subscriptions on {self.bound_endpoint}, "
                     f"{self._subscriptions} came; start the subscribers first, or wait for fewer"
@@ -167,8 +163,9 @@ def _check(endpoint: str) -> None:
     transport, _, address = endpoint.partition("://")
     port = address.rpartition(":")[2]
     # libzmq takes port 99999 modulo 65536.
-    too_large = port.isdigit() and int(port) > 65535
-    if transport not in ("tcp", "ipc") or (transport == "tcp" and too_large):
+    too_large = port.isascii() and port.isdigit() and (len(port) > 5 or int(port) > 65535)
+    known = transport in ("tcp", "ipc") and endpoint.isprintable()
+    if not known or (transport == "tcp" and too_large):
         raise EndpointUnavailable(f"zmq: {endpoint!r} {_NOT_AN_ENDPOINT}")
     if transport == "ipc":
         _check_ipc_path(endpoint, Path(address))

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     from contracts.frame import ImageHWC
 
+Turn = tuple[int, int, int, int]
+"""Signs of a display matrix."""
+
 _TEXT_FORMATS = frozenset({"tty", "bin", "adf", "idf", "xbin"})
 """FFmpeg draws a .txt or .nfo file as a film of a terminal; nobody who asks for frames means it."""
 
@@ -61,6 +64,8 @@ class FileReader:
         self._stream.codec_context.flags |= Flags.output_corrupt
         self._reformatter = VideoReformatter()
         self._cut_short: str | None = None
+        self._rotation_deg: int | None = None
+        self._turn: Turn | None = None
 
     @property
     def frame_count_hint(self) -> int | None:
@@ -146,7 +151,19 @@ class FileReader:
             text = f"{self._path.name}: {frame.format.name} can't be converted: {error.strerror}"
             return Unreadable(_because(DecodeError(text), error), pts_s)
         degraded = ("corrupt_frame",) if frame.is_corrupt else ()
-        return Picture(_upright(rgb.astype(np.uint8, copy=False), frame), pts_s, degraded=degraded)
+        image_hwc = _upright(rgb.astype(np.uint8, copy=False), self._turn_of(frame))
+        return Picture(image_hwc, pts_s, degraded=degraded)
+
+    def _turn_of(self, frame: "VideoFrame") -> "Turn | None":
+        """How the frame is meant to be shown, looked up where its rotation is a new one.
+
+        In PyAV, a frame whose side data was looked at refers to itself, and stays in memory until
+        Python's cycle collector comes by: at 8K that was gigabytes.
+        """
+        if frame.rotation != self._rotation_deg:
+            self._rotation_deg = frame.rotation
+            self._turn = _display_matrix(frame)
+        return self._turn
 
     def _pts_s(self, frame: "VideoFrame") -> float | None:
         ticks = frame.dts if frame.pts is None else frame.pts
@@ -158,8 +175,9 @@ class FileReader:
 def _open(path: Path) -> "InputContainer":
     """The open container. Where FFmpeg can't make anything of the file, the reason by name."""
     try:
-        # `file:` keeps a colon in a name from being read as a protocol.
-        return av.open(f"file:{path}")
+        # `file:` keeps a colon in a name from being read as a protocol. Titles are in whatever
+        # encoding their tool wrote; the pictures are good whatever they say.
+        return av.open(f"file:{path}", metadata_errors="replace")
     except (av.error.FileNotFoundError, av.error.PermissionError) as error:
         raise SourceNotFound(f"{path}: can't be opened: {error.strerror}") from error
     except av.FFmpegError as error:
@@ -189,15 +207,24 @@ def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     return stream
 
 
-def _upright(rgb_hwc: "ImageHWC", frame: "VideoFrame") -> "ImageHWC":
-    """The picture as it is meant to be shown, C-contiguous: turned and flipped by quarter turns.
-
-    The display matrix maps a stored point (x, y) to (a·x + c·y, b·x + d·y) on the screen (FFmpeg's
-    libavutil/display.h). One that is not a quarter turn is left alone.
+def _display_matrix(frame: "VideoFrame") -> "Turn | None":
+    """The signs of a, b, c, d, which map a stored point (x, y) to (a·x + c·y, b·x + d·y) on the
+    screen (FFmpeg's libavutil/display.h), or None where the frame is shown as it is stored.
     """
     matrix = cast("SideDataContainer", frame.side_data).get(SideDataType.DISPLAYMATRIX)
-    if matrix is not None:
-        a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5]).tolist()
+    if matrix is None:
+        return None
+    a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5]).tolist()
+    return a, b, c, d
+
+
+def _upright(rgb_hwc: "ImageHWC", turn: "Turn | None") -> "ImageHWC":
+    """The picture as it is meant to be shown, C-contiguous: turned and flipped by quarter turns.
+
+    A display matrix that is not a quarter turn is left alone.
+    """
+    if turn is not None:
+        a, b, c, d = turn
         if (a, d) == (0, 0) and b and c:
             rgb_hwc = rgb_hwc.transpose(1, 0, 2)[::b, ::c]
         elif (b, c) == (0, 0) and a and d:

@@ -533,3 +533,18 @@ def test_a_clip_from_the_wild_is_accounted_for_to_the_last_packet(name: str) -> 
     n_packets = len(clips.packets(SHARED_CLIPS / name))
     assert len(outcome.pictures) + len(outcome.errors) == n_packets == 270
     assert outcome.end is None
+
+
+def test_frames_are_freed_as_they_go_and_do_not_wait_for_the_cycle_collector(
+    tmp_path: Path,
+) -> None:
+    clip = write_clip(tmp_path / "a.mp4", 40)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in FileReader(clip, MEGAPIXEL).pictures():
+            pass
+        alive = [item for item in gc.get_objects() if type(item) is av.VideoFrame]
+    finally:
+        gc.enable()
+    assert len(alive) <= 2

@@ -87,6 +87,30 @@ def test_older_file_is_replaced_when_the_sink_opens(tmp_path: Path) -> None:
     assert parse_message(path.read_bytes()) == MESSAGES[0]
 
 
+def test_file_that_another_run_is_writing_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first, second = JsonlSink(path), JsonlSink(path)
+    first.open()
+    write(first, MESSAGES[0])
+    with pytest.raises(OutputUnwritable, match="another run writes"):
+        second.open()
+    second.close()
+    write(first, MESSAGES[1])
+    first.close()
+    assert [parse_message(line) for line in path.read_bytes().splitlines()] == MESSAGES[:2]
+    second.open()
+    second.close()
+
+
+def test_device_can_be_shared() -> None:
+    sinks = [JsonlSink(Path("/dev/null")) for _ in range(2)]
+    for sink in sinks:
+        sink.open()
+    for sink in sinks:
+        write(sink, MESSAGES[0])
+        sink.close()
+
+
 def test_path_that_is_a_folder_fails_at_open_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(OutputUnwritable, match=rf"{tmp_path}: Is a directory"):
         JsonlSink(tmp_path).open()

@@ -151,6 +151,36 @@ def test_each_source_has_its_own_file(tmp_path: Path) -> None:
         assert [abs(image.mean() - shade) < 4 for _, image in came] == [True, True]
 
 
+def test_source_in_a_folder_s_name_is_replaced_too(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "{source}" / "new" / "{source}.mp4")
+    sink.open()
+    assert list(tmp_path.iterdir()) == []
+    for source_id in ("cam1", "cam2"):
+        write(sink, plain(0, 20, source_id))
+    sink.close()
+    for source_id in ("cam1", "cam2"):
+        assert len(decoded(tmp_path / source_id / "new" / f"{source_id}.mp4")) == 1
+
+
+def test_video_that_another_run_is_writing_is_left_alone(tmp_path: Path) -> None:
+    first, second = VideoSink(tmp_path / "out.mp4"), VideoSink(tmp_path / "out.mp4")
+    first.open()
+    write(first, plain(0, 20))
+    second.open()
+    with pytest.raises(OutputUnwritable, match="another run writes"):
+        write(second, plain(0, 235))
+    second.close()
+    write(first, plain(1, 20))
+    first.close()
+    assert [abs(image.mean() - 20) < 4 for _, image in decoded(tmp_path / "out.mp4")] == [True] * 2
+    write_all(tmp_path / "out.mp4", [0.0])
+
+
+def test_more_sources_than_encoders_are_refused_at_open(tmp_path: Path) -> None:
+    with pytest.raises(OutputUnwritable, match="17 sources, but at most 16"):
+        VideoSink(tmp_path / "{source}.mp4", n_sources=17).open()
+
+
 def test_failed_frame_is_not_in_the_video_and_a_source_without_results_has_no_file(
     tmp_path: Path,
 ) -> None:
@@ -244,11 +274,11 @@ def test_path_below_a_file_fails_at_open_and_says_why(tmp_path: Path) -> None:
     sink.close()
 
 
-def test_folder_that_goes_away_is_unwritable(tmp_path: Path) -> None:
+def test_folder_that_can_not_be_made_is_unwritable(tmp_path: Path) -> None:
     sink = VideoSink(tmp_path / "new" / "out.mp4")
     sink.open()
-    (tmp_path / "new").rmdir()
-    with pytest.raises(OutputUnwritable, match="No such file"):
+    tmp_path.joinpath("new").touch()
+    with pytest.raises(OutputUnwritable, match="File exists"):
         write_noise(sink, frames=100)
     sink.close()
 

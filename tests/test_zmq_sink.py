@@ -63,8 +63,8 @@ def subscriber(
 def wait_for(sink: ZmqSink, subscriptions: int) -> None:
     """So many subscriptions are there: found out by publishing, as a run does."""
     deadline_s = time.monotonic() + WAIT_MS / 1000
-    while sink.subscriptions != subscriptions:
-        assert time.monotonic() < deadline_s, f"{sink.subscriptions} are there"
+    while sink._subscriptions != subscriptions:
+        assert time.monotonic() < deadline_s, f"{sink._subscriptions} are there"
         write(sink, frame_result(source_id="nobody"))
 
 
@@ -87,6 +87,11 @@ def test_bound_endpoint_says_which_port_was_chosen() -> None:
         write(sink, source_end())
         while sub.recv_multipart()[0] != b"end/cam1/":
             pass
+
+
+def test_endpoint_that_was_bound_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="framewire.sinks"), opened() as sink:
+        assert caplog.messages == [f"publishing on {sink.bound_endpoint}"]
 
 
 def test_topic_of_one_source_brings_nothing_of_another(tmp_path: Path) -> None:
@@ -131,8 +136,7 @@ def test_waiting_for_subscribers_can_be_stopped_from_another_thread() -> None:
     timer = threading.Timer(0.2, stop.set)
     timer.start()
     started_s = time.monotonic()
-    with pytest.raises(NoSubscriber):
-        sink.open()
+    sink.open()
     sink.close()
     timer.join()
     assert time.monotonic() - started_s < 10
@@ -146,6 +150,9 @@ def test_waiting_for_subscribers_can_be_stopped_from_another_thread() -> None:
         ("tcp://127.0.0.1", "is not an endpoint; write tcp://127.0.0.1:5555"),
         ("tcp://127.0.0.1:99999", "is not an endpoint"),
         ("tcp://127.0.0.1:port", "is not an endpoint"),
+        ("tcp://127.0.0.1:²", "is not an endpoint"),
+        (f"tcp://127.0.0.1:{'9' * 5000}", "is not an endpoint"),
+        ("tcp://127.0.0.1:\udcff", "is not an endpoint"),
         ("127.0.0.1:5555", "is not an endpoint"),
         ("http://127.0.0.1:5555", "is not an endpoint"),
         ("inproc://here", "is not an endpoint"),
