@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from contracts.boxes import BoxXYXY, box_fault, clamp_box
+from contracts.boxes import BoxXYXY, box_fault, clamp_box, first_pixel_only
 from contracts.errors import ContractViolation
 from contracts.frame import Frame
 from contracts.messages import Detection, MaskRle
@@ -20,14 +20,19 @@ def admit(frame: Frame, raw: RawDetections, detector: Detector) -> list[Detectio
 
     Raises ContractViolation that names the detector, the box and the frame where a box can't be a
     box of this frame (the line is drawn in `contracts.boxes`), a score lies outside [0, 1], or a
-    class id has no name. Nothing of such a frame is kept: the other boxes are no better.
+    class id has no name, or where all its boxes lie in the first pixel, as normalised ones do.
+    Nothing of such a frame is kept: the other boxes are no better.
     """
     columns = (raw.boxes_xyxy.tolist(), raw.scores.tolist(), raw.class_ids.tolist())
     masks: Sequence[MaskRle | None] = raw.masks or [None] * len(raw.scores)
-    return [
+    detections = [
         _admit_one(frame, detector, tuple(box), score, class_id, mask)
         for box, score, class_id, mask in zip(*columns, masks, strict=True)
     ]
+    if first_pixel_only(columns[0], frame.width, frame.height):
+        fault = "as all boxes of the frame, within the first pixel; are they in normalised units?"
+        raise _violation(frame, detector, columns[0][0], fault)
+    return detections
 
 
 def _admit_one(

@@ -15,7 +15,7 @@ from contracts.messages import (
     StageTimes,
 )
 from pipeline.admit import SCORE_DECIMALS
-from pipeline.carry import Reading
+from pipeline.carry import CarriedLabel
 
 CROP_TOO_SMALL = "crop_too_small"
 """A detection of the frame is not classified: its box has a side below `min_crop_px`."""
@@ -24,22 +24,22 @@ CROP_TOO_SMALL = "crop_too_small"
 def assemble(
     frame: Frame,
     detections: Sequence[Detection],
-    readings: Mapping[int, Reading],
+    labels: Mapping[int, CarriedLabel],
     models: Models,
     label_names: Sequence[str],
     stage_ms: StageTimes,
     batch_size: int,
 ) -> FrameResult:
-    """The frame's result, validated whole. `readings` go by detection index, and may lack some.
+    """The frame's result, validated whole. `labels` go by detection index, and may lack some.
 
     Raises ContractViolation that names the frame and what is wrong.
     """
-    unclassified = models.classifier is not None and len(readings) < len(detections)
+    unclassified = models.classifier is not None and len(labels) < len(detections)
     try:
         return FrameResult(
             image_id=frame.image_id,
             detections=tuple(detections),
-            classifications=_classifications(readings, label_names),
+            classifications=_classifications(labels, label_names),
             inference_ms=round(stage_ms.detect_ms + stage_ms.crop_ms + stage_ms.classify_ms, 3),
             source_id=frame.source_id,
             frame_index=frame.frame_index,
@@ -59,18 +59,18 @@ def assemble(
 
 
 def _classifications(
-    readings: Mapping[int, Reading], label_names: Sequence[str]
+    labels: Mapping[int, CarriedLabel], label_names: Sequence[str]
 ) -> tuple[Classification, ...]:
     return tuple(
         Classification(
             detection_index=index,
-            class_id=reading.label.class_id,
-            class_name=label_names[reading.label.class_id],
-            score=round(reading.label.score, SCORE_DECIMALS),
-            classified_at_frame=reading.frame_index,
+            class_id=carried.label.class_id,
+            class_name=label_names[carried.label.class_id],
+            score=round(carried.label.score, SCORE_DECIMALS),
+            classified_at_frame=carried.frame_index,
         )
-        for index, reading in sorted(readings.items())
-        if reading.label is not None
+        for index, carried in sorted(labels.items())
+        if carried.label is not None
     )
 
 

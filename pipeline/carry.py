@@ -1,7 +1,7 @@
 """Labels that are carried along a track, so that an object is not classified in every frame."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from contracts.frame import Frame
 from contracts.messages import Detection
@@ -11,11 +11,12 @@ CHANGED_BY = 1.25
 """A box whose width or height has changed by this factor since shows the object anew."""
 
 FORGET_AFTER_FRAMES = 300
+"""A track that no frame of its source has shown for longer is forgotten."""
 
 
 @dataclasses.dataclass(eq=False)
-class Reading:
-    """One classification, made or on its way: of which frame, and of a box of which size."""
+class CarriedLabel:
+    """One label, made or on its way: read from which frame, and from a box of which size."""
 
     frame_index: int
     width_px: float
@@ -25,40 +26,51 @@ class Reading:
 
 
 class Carried:
-    """The latest reading of each track. Used by the inference thread only.
+    """The latest label of each track. Used by the inference thread only.
 
-    A detection is read again when its object is new or has no track, when its box has changed by
-    `CHANGED_BY`, and every `every_n_frames`. With `every_n_frames` = 1 every detection is read.
+    A detection is classified again when its object is new or has no track, when its box has changed
+    by `CHANGED_BY`, and every `every_n_frames`. With `every_n_frames` = 1 every detection is.
     """
 
     def __init__(self, every_n_frames: int) -> None:
         self._every_n_frames = every_n_frames
-        self._readings: dict[tuple[str, int], Reading] = {}
+        self._known: dict[tuple[str, int], CarriedLabel] = {}
+        self._asked_at: dict[tuple[str, int], int] = {}
 
-    def reading_of(self, frame: Frame, detection: Detection) -> tuple[Reading, bool]:
-        """The reading that speaks for this detection, and True where it has to be made."""
-        key = None if detection.track_id is None else (frame.source_id, detection.track_id)
-        known = self._readings.get(key) if key else None
+    def label_for(self, frame: Frame, detection: Detection) -> tuple[CarriedLabel, bool]:
+        """The label that goes with this detection, and True where it has to be made."""
         x1, y1, x2, y2 = detection.box
-        if known and not self._is_due(known, frame.frame_index, x2 - x1, y2 - y1):
+        fresh = CarriedLabel(frame.frame_index, x2 - x1, y2 - y1)
+        if detection.track_id is None:
+            return fresh, True
+        key = (frame.source_id, detection.track_id)
+        self._asked_at[key] = frame.frame_index
+        known = self._known.get(key)
+        if known and not self._is_due(known, fresh):
             return known, False
-        reading = Reading(frame.frame_index, x2 - x1, y2 - y1)
-        if key:
-            self._readings[key] = reading
-        return reading, True
+        self._known[key] = fresh
+        return fresh, True
 
     def begin_batch(self, frames: Sequence[Frame]) -> None:
-        """Readings that were never made, and those nobody has asked for lately, are gone."""
-        newest = {frame.source_id: frame.frame_index for frame in frames}
-        keep = max(FORGET_AFTER_FRAMES, self._every_n_frames)
-        self._readings = {
-            (source_id, track_id): reading
-            for (source_id, track_id), reading in self._readings.items()
-            if reading.label is not None and newest.get(source_id, 0) - reading.frame_index <= keep
-        }
+        """Labels that were never made are gone, and those of tracks that nobody has asked for.
 
-    def _is_due(self, known: Reading, frame_index: int, width_px: float, height_px: float) -> bool:
-        if not 0 <= frame_index - known.frame_index < self._every_n_frames:
+        That is, not in the last `FORGET_AFTER_FRAMES` frames of their source, or since it started
+        again. How long a label may be carried (`every_n_frames`) has no part in it.
+        """
+        newest = {frame.source_id: frame.frame_index for frame in frames}
+        self._known = {
+            key: carried
+            for key, carried in self._known.items()
+            if carried.label is not None and self._is_asked_for(key, newest)
+        }
+        self._asked_at = {key: self._asked_at[key] for key in self._known}
+
+    def _is_asked_for(self, key: tuple[str, int], newest: Mapping[str, int]) -> bool:
+        asked_at = self._asked_at[key]
+        return 0 <= newest.get(key[0], asked_at) - asked_at <= FORGET_AFTER_FRAMES
+
+    def _is_due(self, known: CarriedLabel, now: CarriedLabel) -> bool:
+        if not 0 <= now.frame_index - known.frame_index < self._every_n_frames:
             return True
-        ratios = (width_px / known.width_px, height_px / known.height_px)
+        ratios = (now.width_px / known.width_px, now.height_px / known.height_px)
         return any(not 1 / CHANGED_BY < ratio < CHANGED_BY for ratio in ratios)

@@ -7,10 +7,11 @@ two batched matrix products at once, and only the pixels that the centre is made
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from contracts.boxes import BoxXYXY
@@ -31,6 +32,12 @@ class CropTransform:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+def stated_transform(fields: Mapping[str, Any]) -> CropTransform:
+    """The transform that these fields state. Raises TypeError or ValueError where it is none."""
+    # The call refuses unknown fields, which the adapter passes over; the adapter looks at types.
+    return TypeAdapter(CropTransform).validate_python(dataclasses.asdict(CropTransform(**fields)))
 
 
 class CropBox(NamedTuple):

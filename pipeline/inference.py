@@ -13,7 +13,7 @@ from contracts.messages import Detection, FrameFailure, FrameResult, Models
 from pipeline.admit import admit
 from pipeline.assemble import assemble, fail
 from pipeline.batcher import Batcher
-from pipeline.carry import Carried, Reading
+from pipeline.carry import Carried, CarriedLabel
 from pipeline.classify import Classifier
 from pipeline.detect import Detector, RawDetections
 from pipeline.label import label_batch
@@ -62,6 +62,7 @@ class Pipeline:
 def run_inference(batcher: Batcher, pipeline: Pipeline, outbox: Outbox) -> None:
     """Run by the inference thread: every item of every source is in the outbox, in source order."""
     empty_sources: set[str] = set()
+    failing_sources: dict[str, str] = {}
     try:
         while items := batcher.gather():
             frames = [item for item in items if isinstance(item, Frame)]
@@ -69,6 +70,7 @@ def run_inference(batcher: Batcher, pipeline: Pipeline, outbox: Outbox) -> None:
             for item in items:
                 if isinstance(item, Frame):
                     message = next(results)
+                    _log_failing_stretch(message, failing_sources)
                     _log_empty_stretch(message, empty_sources)
                     outbox.put(Delivery(message, item))
                 else:
@@ -84,8 +86,10 @@ def infer_or_fail(
     try:
         return infer(pipeline, frames) if frames else []
     except Exception as error:
-        named = InferenceError(f"{type(error).__name__}: {error}")
-        log.exception("%s: a batch of %d frames failed", named.code, len(frames))
+        log.debug("", exc_info=True)
+        named = error
+        if not isinstance(named, InferenceError):
+            named = InferenceError(f"{type(error).__name__}: {error}")
         return [fail(frame, named) for frame in frames]
 
 
@@ -99,7 +103,7 @@ def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | Fra
             _or_fail(frame, _admit_and_follow, raw_of_frame, pipeline)
             for frame, raw_of_frame in zip(frames, raw, strict=True)
         ]
-    readings = _label(pipeline, frames, found, watch)
+    labels = _label(pipeline, frames, found, watch)
     return [
         detections
         if isinstance(detections, FrameFailure)
@@ -107,13 +111,13 @@ def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | Fra
             frame,
             assemble,
             detections,
-            readings_of_frame,
+            labels_of_frame,
             pipeline.models,
             pipeline.classifier.class_names if pipeline.classifier else (),
             watch.times_of(frame),
             len(frames),
         )
-        for frame, detections, readings_of_frame in zip(frames, found, readings, strict=True)
+        for frame, detections, labels_of_frame in zip(frames, found, labels, strict=True)
     ]
 
 
@@ -133,7 +137,7 @@ def _label(
     frames: Sequence[Frame],
     found: Sequence[list[Detection] | FrameFailure],
     watch: Stopwatch,
-) -> list[dict[int, Reading]]:
+) -> list[dict[int, CarriedLabel]]:
     if pipeline.classifier is None:
         return [{} for _ in frames]
     return label_batch(
@@ -157,8 +161,23 @@ def _or_fail(
     try:
         return step(frame, *rest, **named)
     except ContractViolation as error:
-        log.error("%s: %s", error.code, error)  # noqa: TRY400 - the text says it all
         return fail(frame, error)
+
+
+def _log_failing_stretch(
+    message: FrameResult | FrameFailure, failing_sources: dict[str, str]
+) -> None:
+    """One line where a source's frames begin to fail, by code, and one where they work again."""
+    source_id = message.source_id
+    failing = failing_sources.get(source_id)
+    if isinstance(message, FrameFailure):
+        if message.code != failing:
+            at = (source_id, message.code, message.frame_index)
+            log.error("%s: %s from frame %d on: %s", *at, message.message)
+        failing_sources[source_id] = message.code
+    elif failing:
+        del failing_sources[source_id]
+        log.info("%s: no %s any more at frame %d", source_id, failing, message.frame_index)
 
 
 def _log_empty_stretch(message: FrameResult | FrameFailure, empty_sources: set[str]) -> None:

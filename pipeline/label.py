@@ -1,4 +1,4 @@
-"""Labels for a batch: which detections the classifier reads, and which carry a label along."""
+"""Labels for a batch: which detections are classified, and which carry a label along."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ import torch
 
 from contracts.frame import Frame
 from contracts.messages import Detection, FrameFailure
-from pipeline.carry import Carried, Reading
+from pipeline.carry import Carried, CarriedLabel
 from pipeline.classify import Classifier
 from pipeline.crop import CropBox, crop
 from pipeline.stopwatch import Stopwatch
@@ -35,18 +35,18 @@ def label_batch(
     device: torch.device,
     min_crop_px: int,
     watch: Stopwatch,
-) -> list[dict[int, Reading]]:
-    """For each frame the readings by detection index; detections too small to crop have none.
+) -> list[dict[int, CarriedLabel]]:
+    """For each frame the labels by detection index; detections too small to crop have none.
 
     Crops of all frames are made and classified together.
     """
-    readings: list[dict[int, Reading]] = [{} for _ in frames]
-    due: list[tuple[_Candidate, Reading]] = []
+    labels: list[dict[int, CarriedLabel]] = [{} for _ in frames]
+    due: list[tuple[_Candidate, CarriedLabel]] = []
     carried.begin_batch(frames)
     for candidate in _large_enough(found, min_crop_px):
-        reading, is_due = carried.reading_of(frames[candidate.position], candidate.detection)
-        readings[candidate.position][candidate.index] = reading
-        due += [(candidate, reading)] if is_due else []
+        label, is_due = carried.label_for(frames[candidate.position], candidate.detection)
+        labels[candidate.position][candidate.index] = label
+        due += [(candidate, label)] if is_due else []
     images = [frame.image_hwc for frame in frames]
     for start in range(0, len(due), MAX_CROPS_AT_ONCE):
         part = due[start : start + MAX_CROPS_AT_ONCE]
@@ -54,10 +54,10 @@ def label_batch(
         with watch.stage("crop"):
             crops = crop(images, boxes, classifier.transform, device)
         with watch.stage("classify"):
-            labels = classifier.classify(crops)
-        for (_, reading), label in zip(part, labels, strict=True):
-            reading.label = label
-    return readings
+            made = classifier.classify(crops)
+        for (_, label), said in zip(part, made, strict=True):
+            label.label = said
+    return labels
 
 
 def _large_enough(

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.parse import urlparse
 
@@ -20,6 +21,9 @@ import torch
 from torch import Tensor
 
 from contracts.errors import WeightsMismatch, WeightsUnavailable, WeightsUnreadable
+from pipeline.sidecar import sidecar_names, sidecar_of
+
+Stated = TypeVar("Stated", list[Any], dict[str, Any])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,8 +66,10 @@ def _read_torch(path: Path, content: bytes) -> tuple[dict[str, Tensor], dict[str
             f"weights {path}: not a plain file of tensors (a pickle that runs code is refused); "
             "save the state dict, best as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsUnreadable(f"weights {path}: damaged or cut short: {error}") from error
+    except Exception as error:
+        # In a damaged pickle any instruction may meet anything, so any error may come.
+        text = f"weights {path}: damaged or cut short: {type(error).__name__}: {error}"
+        raise WeightsUnreadable(text) from error
     return _state_dict_in(path, loaded), {}
 
 
@@ -72,7 +78,9 @@ def _state_dict_in(path: Path, loaded: object) -> dict[str, Tensor]:
     for key in ("model", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+    if not isinstance(loaded, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    ):
         raise WeightsUnreadable(f"weights {path}: expected a state dict (names to tensors)")
     return dict(loaded)
 
@@ -99,13 +107,29 @@ def fetch_published(url: str) -> Path:
 
 
 def categories_of(weights: Weights, published: list[str]) -> list[str]:
-    """The class names by class id: the file's own, those in `FILE.labels.txt`, or the published."""
+    """The class names by class id: the file's own, those in `FILE.labels.txt`, or the published.
+
+    Raises WeightsUnreadable where the file's own are no JSON list, or its neighbour's no text.
+    """
     if "categories" in weights.metadata:
-        return [str(name) for name in json.loads(weights.metadata["categories"])]
-    labels = weights.path.with_name(weights.path.name + ".labels.txt")
-    if labels.exists():
-        return labels.read_text().splitlines()
-    return published
+        return [str(name) for name in stated(weights, "categories", list)]
+    beside = sidecar_names(weights.path)
+    return published if beside is None else list(beside)
+
+
+def stated(weights: Weights, key: str, kind: type[Stated]) -> Stated:
+    """What the file's metadata says under this key, in JSON. Raises WeightsUnreadable."""
+    try:
+        value = json.loads(weights.metadata[key])
+    except (ValueError, RecursionError) as error:
+        text = f"weights {weights.path}: its metadata `{key}` is not JSON: {error}"
+        raise WeightsUnreadable(text) from error
+    if not isinstance(value, kind):
+        raise WeightsUnreadable(
+            f"weights {weights.path}: its metadata `{key}` is a {type(value).__name__}, "
+            f"expected a {kind.__name__}"
+        )
+    return value
 
 
 def load_into(model: torch.nn.Module, weights: Weights, architecture: str) -> None:
@@ -117,5 +141,5 @@ def load_into(model: torch.nn.Module, weights: Weights, architecture: str) -> No
         raise WeightsMismatch(
             f"weights {weights.path} don't fit {architecture}: {difference[:300]} – is it "
             "another architecture, or another set of classes (name them in "
-            f"{weights.path.name}.labels.txt)?"
+            f"{sidecar_of(weights.path).name})?"
         ) from error

@@ -30,7 +30,6 @@ def test_a_box_that_sticks_out_by_less_than_half_is_clamped() -> None:
         ((10.0, 60.0, 20.0, 141.0), "centre lies outside"),
         ((150.0, 50.0, 40.0, 30.0), r"\(cx, cy, w, h\)"),
         ((10.0, 20.0, 10.0, 40.0), "not ordered"),
-        ((0.1, 0.2, 0.7, 0.9), "normalised"),
         ((10.0, float("nan"), 20.0, 40.0), "not finite"),
         ((10.0, 10.0, float("inf"), 40.0), "not finite"),
     ],
@@ -44,6 +43,22 @@ def test_a_box_that_cant_be_one_is_refused_naming_detector_box_and_frame(
     assert "fixed-detector" in text
     assert "cam#7 (200×100)" in text
     assert f"({box[0]:.6g}, " in text
+
+
+def test_a_frame_whose_boxes_all_lie_in_the_first_pixel_is_refused_as_normalised() -> None:
+    specks = ((0.1, 0.2, 0.7, 0.9), (0.3, 0.1, 1.0, 0.6))
+    with pytest.raises(ContractViolation, match=r"box \(0\.1, .*cam#7.*normalised"):
+        admit(FRAME, raw(*specks), DETECTOR)
+    with pytest.raises(ContractViolation, match="normalised"):
+        admit(FRAME, raw(specks[0]), DETECTOR)
+
+
+def test_a_tiny_box_in_the_corner_is_taken_beside_others() -> None:
+    admitted = admit(FRAME, raw((-0.4, -0.3, 0.9, 0.8), (10.0, 10.0, 20.0, 20.0)), DETECTOR)
+    assert [detection.box for detection in admitted] == [
+        pytest.approx((0.0, 0.0, 0.9, 0.8)),
+        (10.0, 10.0, 20.0, 20.0),
+    ]
 
 
 def test_centre_and_size_read_as_corners_are_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from contracts.boxes import BoxXYXY, box_fault, clamp_box
+from contracts.boxes import BoxXYXY, box_fault, clamp_box, first_pixel_only
 
 WIDTH, HEIGHT = 640, 480
 halves = st.floats(min_value=0.01, max_value=5000)
@@ -66,15 +66,28 @@ def test_empty_box_is_refused_as_not_ordered(box: BoxXYXY) -> None:
     assert "not ordered" in (box_fault(box, WIDTH, HEIGHT) or "")
 
 
-@given(st.tuples(*[st.floats(min_value=0.01, max_value=1)] * 4))
-def test_box_in_normalised_units_is_refused(box: BoxXYXY) -> None:
-    x1, y1, x2, y2 = min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1:4:2])
-    assume(x1 < x2 and y1 < y2)
-    assert "normalised" in (box_fault((x1, y1, x2, y2), WIDTH, HEIGHT) or "")
+specks = st.tuples(*[st.floats(min_value=0.01, max_value=1)] * 4).filter(
+    lambda box: box[0] < box[2] and box[1] < box[3]
+)
+
+
+@given(st.lists(specks, min_size=1))
+def test_boxes_in_normalised_units_are_all_in_the_first_pixel(boxes: list[BoxXYXY]) -> None:
+    assert first_pixel_only(boxes, WIDTH, HEIGHT)
+    assert not first_pixel_only([*boxes, (0.0, 0.0, 1.0, 1.1)], WIDTH, HEIGHT)
+
+
+def test_no_boxes_are_not_in_the_first_pixel() -> None:
+    assert not first_pixel_only([], WIDTH, HEIGHT)
+
+
+def test_tiny_box_in_the_corner_has_no_fault() -> None:
+    assert box_fault((-0.4, -0.3, 0.9, 0.8), WIDTH, HEIGHT) is None
 
 
 def test_frame_of_one_pixel_has_a_box() -> None:
     assert box_fault((0.0, 0.0, 1.0, 1.0), 1, 1) is None
+    assert not first_pixel_only([(0.0, 0.0, 1.0, 1.0)], 1, 1)
 
 
 @given(sizes, sizes, halves, halves, st.data())

@@ -548,3 +548,21 @@ def test_frames_are_freed_as_they_go_and_do_not_wait_for_the_cycle_collector(
     finally:
         gc.enable()
     assert len(alive) <= 2
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+def test_a_title_in_another_encoding_does_not_matter(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Xberwachung"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width = clips.SIZE
+        for number in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(painted(number), "rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    assert content.count(b"Xberwachung") == 1
+    path.write_bytes(content.replace(b"Xberwachung", "Überwachung".encode("latin-1")))
+    outcome = Outcome(path)
+    assert outcome.numbers == list(range(5))
+    assert outcome.end is None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from contracts.errors import InferenceError
 from contracts.frame import Delivery, Frame, StreamItem
 from contracts.messages import FrameFailure, FrameResult
 from pipeline import label
@@ -163,7 +164,56 @@ def test_an_exception_of_a_model_fails_its_batch_by_name_and_the_thread_goes_on(
         "inference_error",
         "RuntimeError: the device fell over",
     )
-    assert "inference_error" in caplog.text
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["cam: inference_error from frame 0 on: RuntimeError: the device fell over"]
+    assert "Traceback" not in caplog.text
+
+
+class RaisingDetector(FixedDetector):
+    """Raises this error until a frame of a later index comes."""
+
+    def __init__(self, error: Exception, until: int) -> None:
+        super().__init__(BIG)
+        self._error = error
+        self._until = until
+
+    def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
+        if frames[0].frame_index < self._until:
+            raise self._error
+        return super().detect(frames)
+
+
+def test_a_model_that_keeps_failing_is_logged_once_and_once_more_when_it_works_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "framewire")
+    detector = RaisingDetector(InferenceError("model m.onnx: out of memory"), until=40)
+    run_through([frame(i) for i in range(48)], pipeline(detector))
+    assert [record.getMessage() for record in caplog.records] == [
+        "cam: inference_error from frame 0 on: model m.onnx: out of memory",
+        "cam: no inference_error any more at frame 40",
+    ]
+
+
+def test_the_trace_of_a_models_exception_is_there_for_who_debugs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "framewire")
+    run_through([frame(0)], pipeline(RaisingDetector(KeyError("boxes"), until=1)))
+    traced = [record for record in caplog.records if record.exc_info]
+    assert [record.levelno for record in traced] == [logging.DEBUG]
+
+
+def test_frames_that_keep_breaking_the_contract_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "framewire")
+    wrong = raw((40.0, 30.0, 20.0, 10.0))
+    detector = FixedDetector(BIG, by_index=dict.fromkeys(range(2, 7), wrong))
+    run_through([frame(i) for i in range(9)], pipeline(detector))
+    first, last = [record.getMessage() for record in caplog.records]
+    assert first.startswith("cam: contract_violation from frame 2 on: detector fixed-detector")
+    assert last == "cam: no contract_violation any more at frame 7"
 
 
 def test_the_classifier_gets_all_crops_of_a_batch_together() -> None:

@@ -95,8 +95,21 @@ def test_mask_rcnn_gives_the_masks_that_the_library_gives(random_weights: Random
         assert detection.mask_rle is not None
         different = decoded(detection.mask_rle) != theirs.numpy()
         assert different.mean() < 0.01
-    [without] = mask_rcnn(weights, masks=False).detect([picture])
+    plain = mask_rcnn(weights, masks=False)
+    [without] = plain.detect([picture])
     assert without.masks is None
+    torch.testing.assert_close(without.boxes_xyxy, found.boxes_xyxy)
+    # Nothing is computed that nobody asked for.
+    assert not plain.model.roi_heads.has_mask()
+
+
+def test_keypoints_are_not_computed(random_weights: RandomWeights) -> None:
+    weights = random_weights.detector("keypointrcnn_resnet50_fpn", classes=2)
+    spec = find_model("detector", "torchvision:keypointrcnn_resnet50_fpn", weights)
+    detector = TorchvisionDetector(spec, torch.device("cpu"), 0.0, 5)
+    assert not detector.model.roi_heads.has_keypoint()
+    [found] = detector.detect([frame(image_hwc=noise(90, 130))])
+    assert len(found.scores) > 0
 
 
 def test_masks_of_a_detector_that_makes_none_are_refused(random_weights: RandomWeights) -> None:

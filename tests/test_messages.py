@@ -203,7 +203,6 @@ def test_two_classifications_of_one_detection_are_refused() -> None:
         ((-1.0, 12.0, 50.0, 44.0), "reaches outside the frame"),
         ((10.0, 12.0, 50.0, 97.0), "reaches outside the frame"),
         ((30.0, 12.0, 20.0, 44.0), "not ordered"),
-        ((0.1, 0.2, 0.8, 0.9), "normalised"),
     ],
 )
 def test_box_that_can_not_be_in_its_frame_is_refused(box: tuple[float, ...], fault: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import UnsupportedModel, WeightsMismatch
+from contracts.errors import UnsupportedModel, WeightsMismatch, WeightsUnreadable
 from pipeline.detect.coco import COCO_80, COCO_91
 from tests.onnx_models import constant, rfdetr, rtdetr, yolov8
 from tests.test_onnx_detector import NAMES, TRUTHS, detector
@@ -41,3 +41,10 @@ def test_rfdetrs_own_metadata_names_its_classes(tmp_path: Path) -> None:
 def test_names_that_are_no_names_are_refused(names: str, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="class names in its metadata can't be read"):
         detector(constant(tmp_path / "model.onnx", yolov8(TRUTHS), {"names": names}))
+
+
+def test_names_beside_the_file_in_another_encoding_are_unreadable(tmp_path: Path) -> None:
+    file = constant(tmp_path / "model.onnx", yolov8(TRUTHS))
+    (tmp_path / "model.onnx.labels.txt").write_bytes("Schlüssel\n".encode("latin-1"))
+    with pytest.raises(WeightsUnreadable, match="expected UTF-8"):
+        detector(file)

@@ -1,5 +1,7 @@
 """torchvision's models computed by OpenVINO give what torch gives."""
 
+import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from contracts.errors import BadSetting, UnsupportedModel
 from pipeline.catalog import find_model
 from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.detect.torchvision import TorchvisionDetector
+from pipeline.runtime import Precision
 from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
 from stream.reader import Picture
 from stream.source import open_reader
@@ -19,6 +22,7 @@ from tests.frames import frame, noise
 from tests.test_torchvision_models import CLIP, CPU
 
 pytest.importorskip("openvino")
+from pipeline.runtime.openvino import NAMES
 
 
 @pytest.fixture(autouse=True)
@@ -94,6 +98,76 @@ def test_a_part_is_converted_once_and_then_read_from_the_cache(cache: Path) -> N
         assert len(list(cache.iterdir())) == 1
 
 
+def scaled_by_two() -> bool:
+    module = OpenVinoModule(Scaled(), torch.ones(1, 3, 4, 4), "float32", "scaled")
+    return torch.equal(module(torch.ones(2, 3, 5, 6)), torch.full((2, 3, 5, 6), 2.0))
+
+
+def test_where_the_cache_cant_be_written_the_part_is_computed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nope")
+    assert scaled_by_two()
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("cache_unwritable: /proc/nope/framewire/openvino: ")
+
+
+def test_a_part_that_cant_be_kept_leaves_nothing_behind(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scaled_by_two()
+    [kept] = cache.iterdir()
+    shutil.rmtree(kept)
+    # Nothing can get this name.
+    kept.symlink_to(cache / "nowhere")
+    assert scaled_by_two()
+    assert list(cache.iterdir()) == [kept]
+    assert "cache_unwritable" in caplog.text
+
+
+@pytest.mark.parametrize("damaged", ["model.xml", "model.bin", "both"])
+def test_a_damaged_part_of_the_cache_is_converted_anew(
+    damaged: str, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scaled_by_two()
+    [kept] = cache.iterdir()
+    for file in list(kept.iterdir()):
+        if damaged == "both":
+            file.unlink()
+        elif file.name == damaged:
+            file.write_bytes(b"")
+    assert scaled_by_two()
+    assert "cache_unreadable" in caplog.text
+    assert [path.name for path in cache.iterdir()] == [kept.name]
+    caplog.clear()
+    assert scaled_by_two()
+    assert not caplog.records
+
+
+class OneLayer(nn.Module):
+    """Has something that the library computes in the precision it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3)
+
+    def forward(self, pictures: torch.Tensor) -> Any:
+        return self.layer(pictures)
+
+
+@pytest.mark.parametrize("asked", ["float32", "bfloat16", "float16"])
+def test_a_models_precision_is_the_one_it_is_compiled_in(
+    asked: Precision, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = find_model("detector", "bundled:parts")
+    identity = TorchvisionDetector(spec, CPU, 0.5, 50, runtime="openvino", precision=asked).identity
+    module = OpenVinoModule(OneLayer(), torch.ones(1, 3, 8, 8), asked, "one layer")
+    hint = module._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    assert module.precision == identity.precision == NAMES[hint]
+    fallback = f"precision_fallback: {spec.architecture}: {asked} asked for"
+    assert (fallback in caplog.text) == (identity.precision != asked)
+
+
 class Refused(nn.Module):
     """Gives what no graph can give."""
 
@@ -102,9 +176,11 @@ class Refused(nn.Module):
 
 
 def test_what_openvino_cant_take_is_named(cache: Path) -> None:
+    level = logging.getLogger().level
     with pytest.raises(UnsupportedModel, match="refused"):
         OpenVinoModule(Refused(), torch.rand(1, 3, 4, 4), "float32", "refused")
     assert not cache.exists() or not list(cache.iterdir())
+    assert logging.getLogger().level == level
 
 
 def test_auto_takes_openvino_on_the_cpu_and_torch_elsewhere() -> None:

@@ -11,7 +11,7 @@ from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops import FrozenBatchNorm2d
 
-from contracts.errors import UnknownModel, WeightsMismatch
+from contracts.errors import UnknownModel, WeightsMismatch, WeightsUnreadable
 from pipeline.catalog import BUNDLED_FOLDER, architectures, find_model
 from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.crop import CropBox, crop, pixel_bounds
@@ -159,3 +159,22 @@ def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:
 def test_the_catalogue_has_torchvisions_whole_zoo() -> None:
     assert {"maskrcnn_resnet50_fpn_v2", "fcos_resnet50_fpn"} < set(architectures("detector"))
     assert {"convnext_tiny", "vit_b_16"} < set(architectures("classifier"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{",
+        "[224]",
+        '{"size": 224}',
+        '{"resize_size": "big", "crop_size": 224, "mean": [0, 0, 0], "std": [1, 1, 1]}',
+    ],
+)
+def test_a_transform_that_is_none_is_unreadable(
+    said: str, random_weights: RandomWeights, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(load_file(random_weights.classifier("resnet18")), path, {"transform": said})
+    with pytest.raises(WeightsUnreadable, match="`transform`") as caught:
+        TorchvisionClassifier(find_model("classifier", "torchvision:resnet18", path), CPU)
+    assert "\n" not in str(caught.value)

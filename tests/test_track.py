@@ -98,6 +98,40 @@ def test_a_source_that_is_not_tracked_is_left_as_it_is() -> None:
     assert [ids(tracks, index, moving(index)) for index in range(3)] == [[None]] * 3
 
 
+def ids_at(tracks: Tracks, *times: float | None) -> list[int | None]:
+    """The ids of an object that stands still, in frames with these presentation times."""
+    frames = [dataclasses.replace(at(index), pts_s=pts_s) for index, pts_s in enumerate(times)]
+    return [tracks.follow(item, [detection(moving(0))])[0].track_id for item in frames]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected", "jumps"),
+    [
+        ((0, 0.04, 0.08, 5.0, 0.0, 0.04, 0.08), [None, 0, 0, None, None, 1, 1], [4]),
+        ((0, 0.04, 0.08, 1e6, 0.12, 0.16), [None, 0, 0, None, None, 1], [3, 4]),
+        ((0, 0.04, 0.04, 0.08), [None, 0, None, 1], [2]),
+        ((1e9, 1e9 + 0.04), [None, 0], []),
+    ],
+)
+def test_where_media_time_jumps_tracks_begin_anew_and_one_line_says_so(
+    times: tuple[float, ...],
+    expected: list[int | None],
+    jumps: list[int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert ids_at(Tracks({"cam"}, 0.5), *times) == expected
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == len(jumps)
+    for line, index in zip(lines, jumps, strict=True):
+        assert line.startswith("cam: time_jump of ")
+        assert f"at frame {index}:" in line
+
+
+def test_frames_without_media_time_are_followed_also_between_frames_that_have_it() -> None:
+    assert ids_at(Tracks({"cam"}, 0.5), None, None, None) == [None, 0, 0]
+    assert ids_at(Tracks({"cam"}, 0.5), 7.0, None, 7.1, None) == [None, 0, 0, 0]
+
+
 def test_ids_do_not_pile_up() -> None:
     tracks = Tracks({"cam"}, 0.5)
     for index in range(400):
@@ -106,10 +140,10 @@ def test_ids_do_not_pile_up() -> None:
     assert len(tracks._sources["cam"]._ids) < 60
 
 
-def reading(carried: Carried, index: int, box: Box, track_id: int | None = 7) -> bool:
+def is_read(carried: Carried, index: int, box: Box, track_id: int | None = 7) -> bool:
     """Whether the detection is due; if so it is read at once."""
     carried.begin_batch([at(index)])
-    made, due = carried.reading_of(at(index), detection(box, track_id=track_id))
+    made, due = carried.label_for(at(index), detection(box, track_id=track_id))
     if due:
         made.label = Label(index, 0.9)
     return due
@@ -117,29 +151,38 @@ def reading(carried: Carried, index: int, box: Box, track_id: int | None = 7) ->
 
 def test_a_tracked_object_is_read_when_it_appears_and_then_every_n_frames() -> None:
     carried = Carried(every_n_frames=5)
-    due = [reading(carried, index, moving(index)) for index in range(11)]
+    due = [is_read(carried, index, moving(index)) for index in range(11)]
     assert [index for index, is_due in enumerate(due) if is_due] == [0, 5, 10]
 
 
 def test_a_tracked_object_is_read_again_when_its_box_has_changed_much() -> None:
     carried = Carried(every_n_frames=100)
-    assert reading(carried, 0, (0.0, 0.0, 100.0, 100.0))
-    assert not reading(carried, 1, (0.0, 0.0, 100.0 * CHANGED_BY - 1, 100.0))
-    assert reading(carried, 2, (0.0, 0.0, 100.0 * CHANGED_BY + 1, 100.0))
-    assert reading(carried, 3, (0.0, 0.0, 126.0, 100.0 / CHANGED_BY - 1))
+    assert is_read(carried, 0, (0.0, 0.0, 100.0, 100.0))
+    assert not is_read(carried, 1, (0.0, 0.0, 100.0 * CHANGED_BY - 1, 100.0))
+    assert is_read(carried, 2, (0.0, 0.0, 100.0 * CHANGED_BY + 1, 100.0))
+    assert is_read(carried, 3, (0.0, 0.0, 126.0, 100.0 / CHANGED_BY - 1))
 
 
 def test_an_object_without_a_track_is_always_read() -> None:
     carried = Carried(every_n_frames=100)
-    assert all(reading(carried, index, moving(0), track_id=None) for index in range(3))
+    assert all(is_read(carried, index, moving(0), track_id=None) for index in range(3))
 
 
-def test_readings_that_nobody_asks_for_are_forgotten() -> None:
+def test_labels_that_nobody_asks_for_are_forgotten_however_long_one_may_be_carried() -> None:
     carried = Carried(every_n_frames=10**6)
     for track_id in range(50):
-        reading(carried, track_id, moving(0), track_id)
-    carried.begin_batch([at(10**6 + FORGET_AFTER_FRAMES + 51)])
-    assert not carried._readings
+        is_read(carried, track_id, moving(0), track_id)
+    carried.begin_batch([at(49 + FORGET_AFTER_FRAMES)])
+    assert list(carried._known) == [("cam", 49)]
+    carried.begin_batch([at(50 + FORGET_AFTER_FRAMES)])
+    assert not carried._known
+    assert not carried._asked_at
+
+
+def test_a_label_that_is_asked_for_is_kept_as_long_as_one_may_be_carried() -> None:
+    carried = Carried(every_n_frames=10**6)
+    due = [is_read(carried, index, moving(0)) for index in range(0, 3000, FORGET_AFTER_FRAMES)]
+    assert due == [True] + [False] * 9
 
 
 def track_pipeline(detector: FixedDetector, every: int) -> tuple[Pipeline, BrightnessClassifier]:

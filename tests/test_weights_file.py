@@ -4,6 +4,7 @@ import collections
 import hashlib
 import os
 import pickle
+import random
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,41 @@ def test_a_download_with_the_wrong_hash_is_refused(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     with pytest.raises(WeightsUnavailable, match="invalid hash"):
         fetch_published(f"{url}/net-00000000.pth")
+
+
+def test_damaged_bytes_are_unreadable_whatever_the_library_raises(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    errors: list[str] = []
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[rng.randrange(len(whole))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        try:
+            read_weights(path)
+        except WeightsUnreadable as error:
+            errors.append(str(error))
+    assert len(errors) > 100
+    assert not [text for text in errors if "\n" in text]
+
+
+@pytest.mark.parametrize("said", ["", "[", '"cat"', '{"0": "cat"}', "[" * 10**5])
+def test_categories_that_are_no_list_are_unreadable(tmp_path: Path, said: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path, {"categories": said})
+    with pytest.raises(WeightsUnreadable, match="`categories`"):
+        categories_of(read_weights(path), [])
+
+
+def test_labels_in_another_encoding_are_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(TENSORS, path)
+    labels = tmp_path / "w.safetensors.labels.txt"
+    labels.write_bytes("Schlüssel\n".encode("latin-1"))
+    with pytest.raises(WeightsUnreadable, match=r"w\.safetensors\.labels\.txt: expected UTF-8"):
+        categories_of(read_weights(path), [])
+    labels.write_bytes("Schlüssel\nÖse\n".encode("utf-8-sig"))
+    assert categories_of(read_weights(path), []) == ["Schlüssel", "Öse"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from contracts.errors import UnsupportedModel
 from contracts.messages import ModelIdentity
 from pipeline.classify import Label
-from pipeline.crop import CropTransform
+from pipeline.crop import CropTransform, stated_transform
 from pipeline.runtime import Network, Precision
 from pipeline.runtime.choose import Asked, load_network
 from pipeline.runtime.labels import labels_of
@@ -113,7 +113,7 @@ def _stated_transform(metadata: Mapping[str, str], side: int) -> CropTransform:
     values 0 to 1.
     """
     if "transform" in metadata:
-        return CropTransform(**json.loads(metadata["transform"]))
+        return stated_transform(json.loads(metadata["transform"]))
     if metadata.get("task") == "classify":
         return CropTransform(side, side, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     mean = tuple(map(float, ast.literal_eval(metadata.get("mean", str(IMAGENET_MEAN)))))

@@ -1,23 +1,19 @@
 """torchvision's classifiers, by name."""
 
-import json
-import logging
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from contracts.errors import UnsupportedModel
+from contracts.errors import WeightsUnreadable
 from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
 from pipeline.classify import Label
-from pipeline.crop import CropTransform
+from pipeline.crop import CropTransform, stated_transform
 from pipeline.runtime import Precision
-from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
-from pipeline.weights_file import Weights, categories_of, load_into
-
-log = logging.getLogger("framewire.pipeline")
+from pipeline.runtime.torch_modules import on_openvino, openvino_takes
+from pipeline.weights_file import Weights, categories_of, load_into, stated
 
 # What these builders set when they are given published weights, beside the weights.
 BUILDER_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -27,7 +23,7 @@ BUILDER_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 class TorchvisionClassifier:
-    """A torchvision classification model with its weights, on a device, in float32."""
+    """A torchvision classification model with its weights, on a device; float32 in and out."""
 
     def __init__(
         self,
@@ -48,20 +44,17 @@ class TorchvisionClassifier:
         load_into(model, weights, spec.architecture)
         self.model: nn.Module = model.eval().to(device)
         side = self.transform.crop_size
-        computes = "torch"
+        computes, has = "torch", "float32"
         if openvino_takes(runtime, precision, device):
-            key = f"{spec.architecture} {weights.sha256}"
-            example = torch.zeros(2, 3, side, side)
-            try:
-                self.model = OpenVinoModule(self.model, example, precision, key)
-                computes = "openvino"
-            except UnsupportedModel as error:
-                log.warning("runtime_fallback: %s; torch computes it", error)
+            parts = {"": (self.model, torch.zeros(2, 3, side, side))}
+            if compiled := on_openvino(parts, precision, f"{spec.architecture} {weights.sha256}"):
+                self.model = compiled[""]
+                computes, has = "openvino", compiled[""].precision
         self.identity = ModelIdentity(
             name=spec.name,
             weights_sha256=weights.sha256,
             runtime=computes,
-            precision=precision if computes == "openvino" else "float32",
+            precision=has,
             input_size=(side, side),
         )
 
@@ -79,9 +72,16 @@ class TorchvisionClassifier:
 
 
 def _transform_of(weights: Weights, spec: ModelSpec) -> CropTransform:
-    """The file's own transform where it says one, else that of the published weights."""
+    """The file's own transform where it says one, else that of the published weights.
+
+    Raises WeightsUnreadable where the file's own is none.
+    """
     if "transform" in weights.metadata:
-        return CropTransform(**json.loads(weights.metadata["transform"]))
+        try:
+            return stated_transform(stated(weights, "transform", dict))
+        except (TypeError, ValueError) as error:
+            text = f"weights {weights.path}: its metadata `transform` is none: {error}"
+            raise WeightsUnreadable(text) from error
     preset = spec.published.transforms()
     return CropTransform(
         resize_size=preset.resize_size[0],

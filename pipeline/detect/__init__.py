@@ -8,6 +8,10 @@ from torch import Tensor
 from contracts.frame import Frame
 from contracts.messages import MaskRle, ModelIdentity
 
+SMALLEST_BOX_PX = 1e-2
+"""A box with a side thinner than this, in pixels of the frame, is left out: nothing can be cut
+from it. torchvision's R-CNNs draw the same line; its SSD, RetinaNet and FCOS draw none."""
+
 
 class RawDetections(NamedTuple):
     """What a detector says of one frame, on the CPU, not yet checked. N is the number of boxes."""

@@ -51,22 +51,12 @@ def place(frame_hw: tuple[int, int], input_hw: tuple[int, int], fit: Fit) -> Pla
     return Placement(frame_hw, input_hw, top, left, height, width)
 
 
-def to_input(boxes_xyxy: Tensor, placement: Placement) -> Tensor:
-    """(N, 4) from pixels of the frame to pixels of the input."""
-    scale, offset = _scale_and_offset(placement)
-    return boxes_xyxy * scale + offset
-
-
 def to_frame(boxes_xyxy: Tensor, placement: Placement) -> Tensor:
-    """(N, 4) from pixels of the input to pixels of the frame: the inverse of `to_input`."""
-    scale, offset = _scale_and_offset(placement)
-    return (boxes_xyxy - offset) / scale
-
-
-def _scale_and_offset(placement: Placement) -> tuple[Tensor, Tensor]:
+    """(N, 4) from pixels of the input to pixels of the frame."""
     frame_height, frame_width = placement.frame_hw
     scale = [placement.width / frame_width, placement.height / frame_height]
-    return torch.tensor(scale * 2), torch.tensor([placement.left, placement.top] * 2)
+    offset = torch.tensor([placement.left, placement.top] * 2)
+    return (boxes_xyxy - offset) / torch.tensor(scale * 2)
 
 
 def without_strays(boxes_xyxy: Tensor, placement: Placement) -> tuple[Tensor, Tensor]:

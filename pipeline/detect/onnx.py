@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms
 from contracts.errors import UnsupportedModel
 from contracts.frame import Frame
 from contracts.messages import ModelIdentity
-from pipeline.detect import RawDetections
+from pipeline.detect import SMALLEST_BOX_PX, RawDetections
 from pipeline.detect.coco import WELL_KNOWN
 from pipeline.detect.families import Seen
 from pipeline.detect.families.recognise import recognise
@@ -24,9 +24,6 @@ from pipeline.runtime import Network, Precision
 from pipeline.runtime.choose import Asked, load_network
 from pipeline.runtime.labels import labels_of
 from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, read_onnx, with_size
-
-SMALLEST_BOX_PX = 1e-2
-"""A thinner box of the frame is left out: nothing can be cut from it."""
 
 log = logging.getLogger("framewire.pipeline")
 

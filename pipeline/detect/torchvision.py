@@ -2,10 +2,9 @@
 
 The library's own model does it all, resizing and normalising included; what is changed here is
 the order (resize first, so that a frame is never held as a full-size normalised picture more than
-once) and what is left out (masks nobody asked for, boxes below `min_score`).
+once) and what is left out (masks and keypoints nobody asked for, boxes below `min_score`).
 """
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +14,14 @@ from torchvision.models import get_model
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import remove_small_boxes
 
-from contracts.errors import BadSetting, UnsupportedModel
+from contracts.errors import BadSetting
 from contracts.frame import Frame
 from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
-from pipeline.detect import RawDetections
+from pipeline.detect import SMALLEST_BOX_PX, RawDetections
 from pipeline.detect.masks import encode_masks
 from pipeline.runtime import Precision
-from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
+from pipeline.runtime.torch_modules import on_openvino, openvino_takes, precision_of
 from pipeline.weights_file import categories_of, load_into
 
 # The published weights of these were trained with frozen batch norm without an epsilon, and their
@@ -34,14 +33,7 @@ NO_NORM_EPS = (
     "retinanet_resnet50_fpn",
 )
 
-# torchvision's R-CNNs remove boxes with a side below this after clipping; its SSD, RetinaNet and
-# FCOS leave them in, empty ones too. Pixels of the original frame.
-SMALLEST_BOX_PX = 1e-2
-
 _ALWAYS = ("boxes", "scores", "labels")
-
-
-log = logging.getLogger("framewire.pipeline")
 
 
 class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -69,7 +61,10 @@ class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 class TorchvisionDetector:
-    """A torchvision detection model with its weights, on a device, in float32."""
+    """A torchvision detection model with its weights, on a device; frames in, float32 out.
+
+    Heads for masks and keypoints are left out where nobody asked for them.
+    """
 
     def __init__(
         self,
@@ -96,18 +91,21 @@ class TorchvisionDetector:
         load_into(model, weights, spec.architecture)
         _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
         _keep_only(model, min_score, max_detections, nms_iou)
+        _leave_out_heads(model, masks)
         model.transform = frame_transform(model.transform)
         self.model = model.eval().to(device)
-        computes = "torch"
+        computes, has = "torch", "float32"
         if openvino_takes(runtime, precision, device):
-            computes = _put_on_openvino(
-                self.model, precision, f"{spec.architecture} {weights.sha256}"
-            )
+            parts = _costly_parts(self.model)
+            if compiled := on_openvino(parts, precision, f"{spec.architecture} {weights.sha256}"):
+                for name, module in compiled.items():
+                    self.model.set_submodule(name, module)
+                computes, has = "openvino", precision_of(compiled.values())
         self.identity = ModelIdentity(
             name=spec.name,
             weights_sha256=weights.sha256,
             runtime=computes,
-            precision=precision if computes == "openvino" else "float32",
+            precision=has,
             # torchvision's fixed size is (width, height).
             input_size=model.transform.fixed_size and model.transform.fixed_size[::-1],
         )
@@ -164,32 +162,28 @@ def _keep_only(
         head.nms_thresh = nms_iou
 
 
-def _put_on_openvino(model: Any, precision: Precision, key: str) -> str:
-    """The parts that cost the time are compiled in place; the name of what computes them now.
+def _leave_out_heads(model: Any, masks: bool) -> None:
+    """What nobody asked for is not computed: torchvision's RoIHeads skip a head that is None."""
+    if not hasattr(model, "roi_heads"):
+        return
+    for kind in ("keypoint",) if masks else ("keypoint", "mask"):
+        for part in ("roi_pool", "head", "predictor"):
+            setattr(model.roi_heads, f"{kind}_{part}", None)
 
-    All or nothing: where OpenVINO can't take one part, torch keeps them all, and a warning says so.
-    """
+
+def _costly_parts(model: Any) -> dict[str, tuple[nn.Module, Any]]:
+    """The parts that cost the time, by name, each with an input to trace it with."""
     height, width = model.transform.fixed_size or (320, 320)
     picture = torch.zeros(1, 3, height, width)
     with torch.no_grad():
         features = list(model.backbone(picture).values())
-    parts: dict[str, Tensor | list[Tensor]] = {"backbone": picture}
+    examples: dict[str, Tensor | list[Tensor]] = {"backbone": picture}
     if hasattr(model, "roi_heads"):
         pooled = model.roi_heads.box_roi_pool.output_size
-        parts["roi_heads.box_head"] = torch.zeros(2, model.backbone.out_channels, *pooled)
+        examples["roi_heads.box_head"] = torch.zeros(2, model.backbone.out_channels, *pooled)
     else:
-        parts["head"] = features
-    try:
-        compiled = {
-            name: OpenVinoModule(model.get_submodule(name), example, precision, f"{key} {name}")
-            for name, example in parts.items()
-        }
-    except UnsupportedModel as error:
-        log.warning("runtime_fallback: %s; torch computes it", error)
-        return "torch"
-    for name, module in compiled.items():
-        model.set_submodule(name, module)
-    return "openvino"
+        examples["head"] = features
+    return {name: (model.get_submodule(name), example) for name, example in examples.items()}
 
 
 def frame_transform(library: GeneralizedRCNNTransform) -> FrameTransform:

@@ -3,11 +3,11 @@
 import ast
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from contracts.errors import UnsupportedModel, WeightsMismatch
 from pipeline.runtime.onnx_file import OnnxFile
+from pipeline.sidecar import sidecar_names, sidecar_of
 
 UNNAMED = "N/A"
 """A class id between the named ones, as COCO's 91 ids have some."""
@@ -22,19 +22,19 @@ def labels_of(
     `rfdetr_inference` (RF-DETR: JSON), its `categories` (a JSON list); `FILE.labels.txt` beside the
     file, one name a line; the well-known set of that many classes. `class_count` is None where
     the outputs don't tell it. Raises WeightsMismatch where names and count differ, UnsupportedModel
-    where there are no names.
+    where there are no names or those of its metadata can't be read, WeightsUnreadable where those
+    beside it can't.
     """
-    sidecar = sidecar_of(file.path)
     names = _from_metadata(file, class_count)
-    if names is None and sidecar.exists():
-        names = tuple(sidecar.read_text(encoding="utf-8").splitlines())
+    if names is None:
+        names = sidecar_names(file.path)
     if names is None and class_count is not None:
         names = tuple(well_known.get(class_count, ()))
     if not names:
         count = "its" if class_count is None else f"its {class_count}"
         raise UnsupportedModel(
-            f"model {file.path}: no names for {count} classes; put them into {sidecar.name} "
-            "beside it, one a line"
+            f"model {file.path}: no names for {count} classes; put them into "
+            f"{sidecar_of(file.path).name} beside it, one a line"
         )
     if class_count is not None and len(names) != class_count:
         raise WeightsMismatch(
@@ -74,8 +74,3 @@ def _in_order(names: Any) -> tuple[str, ...]:
 def _with_gaps(named: dict[int, str], class_count: int) -> tuple[str, ...] | None:
     size = max([class_count, *(number + 1 for number in named)])
     return tuple(named.get(number, UNNAMED) for number in range(size)) if named else None
-
-
-def sidecar_of(path: Path) -> Path:
-    """Where the class names lie, when the file doesn't hold them."""
-    return path.with_name(path.name + ".labels.txt")

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,34 @@ def openvino_takes(asked: str, precision: Precision, device: torch.device) -> bo
     return takes
 
 
+def on_openvino(
+    parts: dict[str, tuple[nn.Module, Any]], precision: Precision, key: str
+) -> "dict[str, OpenVinoModule] | None":
+    """What takes the place of each part, or None, with a warning, where torch has to keep them all.
+
+    `parts` has, by name, a module and an input to trace it with; `key` names the whole model.
+    """
+    try:
+        compiled = {
+            name: OpenVinoModule(module, example, precision, f"{key} {name}".strip())
+            for name, (module, example) in parts.items()
+        }
+    except UnsupportedModel as error:
+        log.warning("runtime_fallback: %s; torch computes it", error)
+        return None
+    if (has := precision_of(compiled.values())) != precision:
+        log.warning(
+            "precision_fallback: %s: %s asked for, openvino has %s",
+            *(key.split()[0], precision, has),
+        )
+    return compiled
+
+
+def precision_of(modules: "Iterable[OpenVinoModule]") -> Precision:
+    """What the modules really compute in: the same for all, as they are compiled for one device."""
+    return next(iter(modules)).precision
+
+
 class OpenVinoModule(nn.Module):
     """Takes the place of a module: a tensor or a list of them in, the same structure out. CPU."""
 
@@ -54,10 +82,16 @@ class OpenVinoModule(nn.Module):
         can't convert the module.
         """
         super().__init__()
+        # Ours, before openvino itself: it sees to it that the library calls nobody.
+        from pipeline.runtime.openvino import NAMES
+
         self._original = module
         with torch.no_grad():
             self._rebuild = _rebuilder(module(example))
             self._compiled = _compile(_Flat(module).eval(), example, precision, key)
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision: Precision = NAMES[hint]
+        """What it really computes in, which is not always what was asked for."""
 
     def forward(self, given: Any) -> Any:
         """What the module would have given."""
@@ -96,33 +130,69 @@ def _compile(module: nn.Module, example: Any, precision: Precision, key: str) ->
     from openvino.frontend import GeneralFailure, NotImplementedFailure, OpConversionFailure
 
     cached = _cache_folder() / f"{_digest(key, torch.__version__, openvino.__version__)}"
+    settings = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
     core = openvino.Core()
     try:
-        if not cached.exists():
-            _convert(module, example, cached)
-        model = core.read_model(cached / "model.xml")
-        return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision]})
+        model = _read_cached(core, cached)
+        if model is None:
+            model = _convert(module, example)
+            _keep(model, cached)
+        return core.compile_model(model, "CPU", settings)
     except (RuntimeError, GeneralFailure, NotImplementedFailure, OpConversionFailure) as error:
         raise UnsupportedModel(f"openvino can't take {key} in {precision}: {error}") from error
 
 
-def _convert(module: nn.Module, example: Any, folder: Path) -> None:
-    """The converted module is in the folder, whole: it gets its name when it is."""
+def _read_cached(core: Any, folder: Path) -> Any:
+    """The model in the folder, or None where there is none. One that can't be read is removed."""
+    if not os.access(folder, os.F_OK):
+        return None
+    try:
+        return core.read_model(folder / "model.xml")
+    except RuntimeError as error:
+        log.warning("cache_unreadable: %s: converted anew (%s)", folder, _first_line(error))
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def _convert(module: nn.Module, example: Any) -> Any:
+    """The module as OpenVINO has it, in memory."""
     import openvino
 
     given = tuple(example) if isinstance(example, list) else (example,)
     shapes = [(-1, tensor.shape[1], -1, -1) for tensor in given]
-    with warnings.catch_warnings():
-        # The converter traces, which torch has begun to discourage.
-        warnings.simplefilter("ignore")
-        converted = openvino.convert_model(module, example_input=given, input=shapes)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
-    openvino.save_model(converted, partial / "model.xml", compress_to_fp16=False)
+    root = logging.getLogger()
+    level = root.level
     try:
+        with warnings.catch_warnings():
+            # The converter traces, which torch has begun to discourage.
+            warnings.simplefilter("ignore")
+            return openvino.convert_model(module, example_input=given, input=shapes)
+    finally:
+        # Where it fails, the converter leaves every logger of the process at ERROR.
+        root.setLevel(level)
+
+
+def _keep(converted: Any, folder: Path) -> None:
+    """The model is in the folder, whole, or a warning says why the next start converts it again."""
+    import openvino
+
+    partial: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent))
+        openvino.save_model(converted, partial / "model.xml", compress_to_fp16=False)
         partial.rename(folder)
-    except OSError:  # Another process was quicker; its folder holds the same.
-        shutil.rmtree(partial)
+    except (OSError, RuntimeError) as error:
+        # Where the folder is there by now, another process was quicker: it holds the same.
+        if not os.access(folder, os.F_OK):
+            log.warning("cache_unwritable: %s: %s", folder.parent, _first_line(error))
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _cache_folder() -> Path:
