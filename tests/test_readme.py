@@ -15,7 +15,7 @@ import pytest
 from contracts.errors import leaves
 from contracts.messages import FrameResult, parse_message
 from scripts.cli import commands, main
-from scripts.run import Run
+from scripts.wiring import Run
 from tests.conftest import REPOSITORY
 from tests.test_run import make_run
 

@@ -17,7 +17,7 @@ from contracts.messages import AnyMessage, FrameFailure, FrameResult, SourceEnd,
 from contracts.settings import Settings
 from pipeline.detect import RawDetections
 from pipeline.inference import Pipeline
-from scripts.run import Run
+from scripts.wiring import Run
 from stream.source import identify
 from tests.clips import FFV1, H264, Look, cut, number_in, packets, painted, ruin_packet, write_clip
 from tests.frames import BrightnessClassifier, FixedDetector
