@@ -62,7 +62,7 @@ def _load_detector(settings: Settings, device: torch.device, low_score: float) -
             runtime=settings.runtime,
             precision=settings.precision,
         )
-    _refuse_for_onnx(settings, "detector", settings.detector_weights)
+    runtime = _runtime_of_onnx(settings, "detector", settings.detector_weights)
     if settings.masks:
         raise BadSetting("masks: an ONNX detector makes none; torchvision's Mask R-CNN does")
     return OnnxDetector(
@@ -73,7 +73,7 @@ def _load_detector(settings: Settings, device: torch.device, low_score: float) -
         settings.max_detections,
         settings.nms_iou,
         settings.layout,
-        _runtime_of_onnx(settings),
+        runtime,
         settings.precision,
     )
 
@@ -83,23 +83,21 @@ def _load_classifier(settings: Settings, device: torch.device) -> Classifier:
     if origin != "onnx":
         spec = find_model("classifier", settings.classifier, settings.classifier_weights)
         return TorchvisionClassifier(spec, device, settings.runtime, settings.precision)
-    _refuse_for_onnx(settings, "classifier", settings.classifier_weights)
-    return OnnxClassifier(
-        Path(rest), settings.classifier, device, _runtime_of_onnx(settings), settings.precision
-    )
+    runtime = _runtime_of_onnx(settings, "classifier", settings.classifier_weights)
+    return OnnxClassifier(Path(rest), settings.classifier, device, runtime, settings.precision)
 
 
-def _refuse_for_onnx(settings: Settings, role: Role, weights: Path | None) -> None:
+def _runtime_of_onnx(
+    settings: Settings, role: Role, weights: Path | None
+) -> Literal["auto", "openvino", "onnxruntime"]:
+    """What is to compute the file. Raises BadSetting for what only torchvision's models take."""
     if weights:
         raise BadSetting(
             f"{role}_weights: an ONNX file has its own weights; name it in {role} only"
         )
     if settings.runtime == "torch":
         raise BadSetting(f"runtime torch: can't compute an ONNX {role}; take auto")
-
-
-def _runtime_of_onnx(settings: Settings) -> Literal["auto", "openvino", "onnxruntime"]:
-    return "auto" if settings.runtime == "torch" else settings.runtime
+    return settings.runtime
 
 
 def make_tracks(settings: Settings) -> "Tracks | None":

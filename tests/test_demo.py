@@ -9,6 +9,8 @@ from pathlib import Path
 
 import av
 import pytest
+import torch
+from torchvision.ops import box_iou
 
 from contracts.boxes import BoxXYXY
 from contracts.messages import FrameResult, SourceEnd, parse_message
@@ -42,11 +44,7 @@ def results(demo: "subprocess.CompletedProcess[str]") -> list[FrameResult]:
 
 
 def iou(first: BoxXYXY, second: BoxXYXY) -> float:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    shared = max(width, 0) * max(height, 0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return shared / (areas - shared)
+    return float(box_iou(torch.tensor([first]), torch.tensor([second])))
 
 
 def matches(results: list[FrameResult]) -> Iterator[tuple[bool, bool]]:
