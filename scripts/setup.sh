@@ -27,8 +27,8 @@ if [ "$(cat .venv/framewire-stamp 2>/dev/null)" != "$stamp" ]; then
         fail "$python has no venv module; on Debian and Ubuntu: apt-get install python3-venv"
     echo "Setting up .venv (once; torch alone is several GB, so this takes a few minutes)" >&2
     # A .venv of ours is made anew; one that somebody else made is added to, not wiped.
-    clear=$([ -f .venv/framewire-stamp ] && echo --clear)
-    "$python" -m venv $clear .venv || fail "can't make .venv"
+    if [ -f .venv/framewire-stamp ]; then rm -rf .venv; fi
+    "$python" -m venv .venv || fail "can't make .venv"
     pip_install() {
         .venv/bin/python -m pip install --disable-pip-version-check --quiet --quiet "$@" ||
             fail "the installation failed; the lines above say why"
