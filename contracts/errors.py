@@ -13,12 +13,22 @@ FramewireError
 │   ├── SourceNotFound     source_not_found
 │   ├── NotAVideo          not_a_video
 │   ├── NotAnImage         not_an_image
-│   ├── SourceLost         source_lost
+│   ├── StreamLost                                a live source gives no frames
+│   │   ├── Refused        refused
+│   │   ├── Timeout        timeout
+│   │   ├── AuthFailed     auth_failed
+│   │   ├── NotFound       not_found
+│   │   ├── TlsError       tls_error
+│   │   ├── UnsupportedCodec unsupported_codec
+│   │   ├── Stalled        stalled
+│   │   ├── Ended          ended
+│   │   └── SourceLost     source_lost
 │   ├── TruncatedVideo     truncated_video
 │   ├── DecodeError        decode_error
 │   ├── CorruptImage       corrupt_image
 │   └── FrameTooLarge      frame_too_large
 ├── InferenceError         inference_error        a batch went wrong
+│   ├── OutOfMemory        out_of_memory
 │   └── ContractViolation  contract_violation
 ├── SinkError                                     results can't leave
 │   ├── OutputUnwritable   output_unwritable
@@ -119,7 +129,59 @@ class NotAnImage(SourceError):
     code = "not_an_image"
 
 
-class SourceLost(SourceError):
+class StreamLost(SourceError):
+    """A live source gives no frames: it can't be reached, or it broke off."""
+
+
+class Refused(StreamLost):
+    """Nothing listens at the address, or it can't be reached."""
+
+    code = "refused"
+
+
+class Timeout(StreamLost):
+    """The server did not answer, or sent no picture, within `open_timeout_s`."""
+
+    code = "timeout"
+
+
+class AuthFailed(StreamLost):
+    """The server wants credentials, or refuses those in the URL."""
+
+    code = "auth_failed"
+
+
+class NotFound(StreamLost):
+    """The server answers, and has nothing under that path."""
+
+    code = "not_found"
+
+
+class TlsError(StreamLost):
+    """No secure connection: the certificate can't be trusted, or the two sides can't agree."""
+
+    code = "tls_error"
+
+
+class UnsupportedCodec(StreamLost):
+    """The stream holds no video that can be decoded here."""
+
+    code = "unsupported_codec"
+
+
+class Stalled(StreamLost):
+    """The connection stands, but nothing came for longer than `read_timeout_s`."""
+
+    code = "stalled"
+
+
+class Ended(StreamLost):
+    """The server ended the stream, or closed the connection in good order."""
+
+    code = "ended"
+
+
+class SourceLost(StreamLost):
     """A live source stopped giving frames."""
 
     code = "source_lost"
@@ -153,6 +215,12 @@ class InferenceError(FramewireError):
     """The model raised an exception; the frames of its batch are failed by name."""
 
     code = "inference_error"
+
+
+class OutOfMemory(InferenceError):
+    """There is not enough memory left, even for one frame at a time."""
+
+    code = "out_of_memory"
 
 
 class ContractViolation(InferenceError):
