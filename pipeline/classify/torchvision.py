@@ -12,6 +12,7 @@ from pipeline.catalog import ModelSpec
 from pipeline.classify import Label
 from pipeline.crop import CropTransform, stated_transform
 from pipeline.runtime import Precision
+from pipeline.runtime.failure import failures_named
 from pipeline.runtime.torch_modules import on_openvino, openvino_takes
 from pipeline.weights_file import Weights, categories_of, load_into, stated
 
@@ -66,7 +67,8 @@ class TorchvisionClassifier:
 
     def classify(self, crops: Tensor) -> list[Label]:
         """The likeliest class of each crop; `crops` is (K, 3, S, S) float32 on the device."""
-        scores, class_ids = self.logits(crops).softmax(dim=1).max(dim=1)
+        with failures_named(self.identity.name):
+            scores, class_ids = self.logits(crops).softmax(dim=1).max(dim=1)
         pairs = zip(class_ids.tolist(), scores.tolist(), strict=True)
         return [Label(class_id, score) for class_id, score in pairs]
 

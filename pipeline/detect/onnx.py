@@ -22,6 +22,7 @@ from pipeline.detect.families.recognise import recognise
 from pipeline.detect.letterbox import InputBuffer, Placement, to_frame, without_strays
 from pipeline.runtime import Network, Precision
 from pipeline.runtime.choose import Asked, load_network
+from pipeline.runtime.failure import failures_named
 from pipeline.runtime.labels import labels_of
 from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, read_onnx, with_size
 
@@ -70,11 +71,12 @@ class OnnxDetector:
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
         """One entry a frame, scores highest first, boxes in pixels of the frame."""
-        batch, placements = self._buffer.fill([frame.image_hwc for frame in frames])
-        outputs = self.network.run(batch)
-        # What is not a number is looked for below.
-        with np.errstate(all="ignore"):
-            found = self.family.decode(outputs)
+        with failures_named(self.identity.name):
+            batch, placements = self._buffer.fill([frame.image_hwc for frame in frames])
+            outputs = self.network.run(batch)
+            # What is not a number is looked for below.
+            with np.errstate(all="ignore"):
+                found = self.family.decode(outputs)
         return [
             self._of_one_frame(boxes, scores, class_ids, placement)
             for boxes, scores, class_ids, placement in zip(*found, placements, strict=True)

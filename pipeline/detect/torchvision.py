@@ -21,6 +21,7 @@ from pipeline.catalog import ModelSpec
 from pipeline.detect import SMALLEST_BOX_PX, RawDetections
 from pipeline.detect.masks import encode_masks
 from pipeline.runtime import Precision
+from pipeline.runtime.failure import failures_named
 from pipeline.runtime.torch_modules import on_openvino, openvino_takes, precision_of
 from pipeline.weights_file import categories_of, load_into
 
@@ -117,8 +118,9 @@ class TorchvisionDetector:
     def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
         """One entry a frame, scores highest first; boxes inside the frame (the library clips)."""
         images = [torch.from_numpy(frame.image_hwc).permute(2, 0, 1) for frame in frames]
-        found = self.model([image.to(self._device, non_blocking=True) for image in images])
-        return [self._raw(*pair) for pair in zip(found, frames, strict=True)]
+        with failures_named(self.identity.name):
+            found = self.model([image.to(self._device, non_blocking=True) for image in images])
+            return [self._raw(*pair) for pair in zip(found, frames, strict=True)]
 
     def _raw(self, result: dict[str, Tensor], frame: Frame) -> RawDetections:
         boxes, scores, labels = (result[key].cpu() for key in _ALWAYS)

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from contracts.errors import DeviceUnavailable, InferenceError, UnsupportedModel
+from contracts.errors import DeviceUnavailable, UnsupportedModel
 from pipeline.runtime import Network, Precision, RuntimeName, Shape
 from pipeline.runtime.batch import for_any_batch
+from pipeline.runtime.failure import failure
 from pipeline.runtime.onnx_file import OnnxFile
 
 # The library's errors have no common class of their own.
@@ -71,8 +72,8 @@ class OnnxRuntimeNetwork:
         given = {self._file.input_name: batch.astype(self._dtype, copy=False)}
         try:
             outputs = self._session.run(None, given)
-        except REFUSALS as error:
-            raise InferenceError(f"model {self._file.path}: onnxruntime: {error}") from error
+        except (*REFUSALS, MemoryError) as error:
+            raise failure(f"model {self._file.path}: onnxruntime", error) from error
         return [_as_float32(output) for output in outputs]
 
 

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.errors import InferenceError, UnsupportedModel
+from contracts.errors import UnsupportedModel
 from pipeline.runtime import Network, Precision, RuntimeName, Shape
 from pipeline.runtime.batch import FixedBatch
+from pipeline.runtime.failure import failure
 from pipeline.runtime.onnx_file import OnnxFile
 
 # Where this package can be imported, importing openvino reports that over the network (unless
@@ -85,8 +86,8 @@ class OpenVinoNetwork:
         requests = [self._alone] if len(given) == self._size else self._together
         try:
             parts = _run_in_turn(requests, given, self._size)
-        except RuntimeError as error:
-            raise InferenceError(f"model {self._path}: openvino: {error}") from error
+        except (RuntimeError, MemoryError) as error:
+            raise failure(f"model {self._path}: openvino", error) from error
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
@@ -103,7 +104,7 @@ def _run_in_turn(requests: list[Any], batch: NDArray[Any], size: int) -> list[li
             request.start_async([batch[start : start + size]], share_inputs=True)
             running.append(request)
         return results + [_finish(request) for request in running]
-    except RuntimeError:
+    except (RuntimeError, MemoryError):
         # They read the batch, which is its owner's again as soon as this returns.
         for request in running:
             request.cancel()

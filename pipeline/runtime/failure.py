@@ -1,0 +1,40 @@
+"""What a library's error means: memory ran out, or something else went wrong while computing."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import cv2
+
+from contracts.errors import InferenceError, OutOfMemory
+
+# Of these libraries only torch, for CUDA, and numpy have a class for it; the others say it in words
+# (torch on the CPU, ONNX Runtime, OpenVINO, OpenCV, cuDNN and cuBLAS, C++ itself).
+SAID = re.compile(
+    r"out[ _]of[ _]memory|(failed to|unable to|can't|cannot) allocate|insufficient memory|"
+    r"alloc_failed|bad_alloc",
+    re.IGNORECASE,
+)
+
+LIBRARIES = (RuntimeError, MemoryError, cv2.error)
+"""What torch (`torch.OutOfMemoryError` is a RuntimeError), numpy and OpenCV raise."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True when the library says that there was not enough memory, of the device or the machine."""
+    return isinstance(error, MemoryError) or bool(SAID.search(str(error)))
+
+
+def failure(who: str, error: Exception) -> InferenceError:
+    """The error to raise in place of a library's: OutOfMemory, or InferenceError."""
+    kind = OutOfMemory if is_out_of_memory(error) else InferenceError
+    return kind(f"{who}: {str(error) or type(error).__name__}")
+
+
+@contextlib.contextmanager
+def failures_named(who: str) -> Iterator[None]:
+    """What a library raises inside comes out as OutOfMemory or InferenceError."""
+    try:
+        yield
+    except LIBRARIES as error:
+        raise failure(who, error) from error
