@@ -170,7 +170,7 @@ class UnsupportedCodec(StreamLost):
 
 
 class Stalled(StreamLost):
-    """The connection stands, but nothing came for longer than `read_timeout_s`."""
+    """The connection stands, but nothing came for longer than `stall_timeout_s`."""
 
     code = "stalled"
 
