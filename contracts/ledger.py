@@ -1,10 +1,23 @@
 """The account of one source's frames: each captured frame is settled exactly once."""
 
+import dataclasses
 import threading
 from collections import Counter
 
 from contracts.errors import InternalError
 from contracts.messages import LedgerCounts
+
+
+@dataclasses.dataclass
+class _Drops:
+    """Frames dropped in a row for one reason: `first` up to, but without, `after`.
+
+    A source that is paused for a week is one of these, not millions of numbers.
+    """
+
+    reason: str
+    first: int
+    after: int
 
 
 class Ledger:
@@ -21,6 +34,7 @@ class Ledger:
         self._dropped: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._in_flight: set[int] = set()
+        self._untold: list[_Drops] = []
 
     def captured(self, frame_index: int) -> None:
         """The frame was read, or should have been: it is ours now."""
@@ -41,6 +55,22 @@ class Ledger:
         with self._lock:
             self._settle(frame_index)
             self._dropped[reason] += 1
+            last = self._untold[-1] if self._untold else None
+            if last and last.reason == reason and last.after == frame_index:
+                last.after += 1
+            else:
+                self._untold.append(_Drops(reason, frame_index, frame_index + 1))
+
+    def drops_before(self, frame_index: int) -> dict[str, int]:
+        """By reason, the dropped frames that came before this one; each is told once."""
+        with self._lock:
+            told: Counter[str] = Counter()
+            for drops in self._untold:
+                after = min(drops.after, frame_index)
+                told[drops.reason] += max(after - drops.first, 0)
+                drops.first = max(drops.first, after)
+            self._untold = [drops for drops in self._untold if drops.first < drops.after]
+            return dict(+told)
 
     def failed(self, frame_index: int, code: str) -> None:
         """The frame has no result, for the reason that the code names."""

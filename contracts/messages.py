@@ -1,8 +1,9 @@
 """What leaves the process: one message a frame, validated, frozen, unknown keys refused.
 
 Every captured frame that was not dropped gives exactly one message: a `FrameResult`, or a
-`FrameFailure` that says why there is none. A failure is never an empty result. A source's last
-message is its `SourceEnd`. `parse_message` reads any of them and needs only pydantic.
+`FrameFailure` that says why there is none. A failure is never an empty result. What becomes of a
+source is said in `SourceEvent`s, and its last message is its `SourceEnd`. `Status` is the whole
+process's. `parse_message` reads any of them and needs only pydantic.
 """
 
 from typing import Annotated, Literal
@@ -93,16 +94,20 @@ class PipelineResult(Message):
 class StageTimes(Message):
     """How long each stage took, in milliseconds of the monotonic clock.
 
-    `decode_ms` and `queue_ms` are the frame's own. The others are those of the batch that the frame
-    travelled in, shared by `FrameResult.batch_size` frames: the time the frame spent there.
+    `decode_ms`, `queue_ms` (until a batch took it), `batch_ms` (until that batch began) and
+    `publish_ms` (from assembled until it is handed to the sinks) are the frame's own. The others
+    are those of the batch that the frame travelled in, shared by `FrameResult.batch_size` frames:
+    the time the frame spent there.
     """
 
     decode_ms: Milliseconds
     queue_ms: Milliseconds
+    batch_ms: Milliseconds
     detect_ms: Milliseconds
     crop_ms: Milliseconds
     classify_ms: Milliseconds
     assemble_ms: Milliseconds
+    publish_ms: Milliseconds = 0.0
 
 
 class ModelIdentity(Message):
@@ -131,6 +136,12 @@ class FrameResult(PipelineResult):
     schema_version: Literal[1] = 1
     source_id: SourceId
     frame_index: NonNegativeInt = Field(description="0 is the first frame read from the source")
+    sequence: NonNegativeInt = Field(
+        default=0, description="of the source's results and failures, without gaps from 0"
+    )
+    dropped_before: dict[Code, NonNegativeInt] = Field(
+        default={}, description="frames left out on purpose since the last message, by reason"
+    )
     pts_s: FiniteFloat | None = Field(
         description="presentation time of the stream; null: it has none"
     )
@@ -140,6 +151,9 @@ class FrameResult(PipelineResult):
     trace_id: TraceId
     batch_size: PositiveInt
     stage_ms: StageTimes
+    latency_ms: Milliseconds = Field(
+        default=0.0, description="from the capture until it is handed to the sinks"
+    )
     models: Models
     degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
 
@@ -161,6 +175,12 @@ class FrameFailure(Message):
     schema_version: Literal[1] = 1
     source_id: SourceId
     frame_index: NonNegativeInt
+    sequence: NonNegativeInt = Field(
+        default=0, description="of the source's results and failures, without gaps from 0"
+    )
+    dropped_before: dict[Code, NonNegativeInt] = Field(
+        default={}, description="frames left out on purpose since the last message, by reason"
+    )
     image_id: str
     pts_s: FiniteFloat | None
     captured_at: AwareDatetime
@@ -185,6 +205,53 @@ class LedgerCounts(Message):
         return self.captured == settled + self.in_flight
 
 
+SourceState = Literal["connecting", "live", "stalled", "backing_off", "paused", "ended", "failed"]
+
+
+class SourceEvent(Message):
+    """What has become of a source: sent at each change of its state, between its frames."""
+
+    schema_name: Literal["framewire.event"] = "framewire.event"
+    schema_version: Literal[1] = 1
+    source_id: SourceId
+    at: AwareDatetime
+    state: SourceState
+    code: Code | None = Field(default=None, description="what led here, where that is an error")
+    message: str = ""
+    retry_in_s: NonNegativeFloat | None = Field(
+        default=None, description="until the next attempt, while backing off"
+    )
+
+
+class SourceStatus(Message):
+    """One source at this moment."""
+
+    source_id: SourceId
+    uri: str = Field(description="without credentials")
+    state: SourceState
+    since: AwareDatetime
+    code: Code | None = Field(default=None, description="the last error; null while all is well")
+    message: str = ""
+    fps: NonNegativeFloat = Field(description="frames captured a second, over the last ten")
+    connections: NonNegativeInt = Field(description="how often it was opened")
+    abandoned_threads: NonNegativeInt = Field(description="readers that hung and were left behind")
+    queued: NonNegativeInt
+    ledger: LedgerCounts
+
+
+class Status(Message):
+    """The whole process at this moment; sent every second."""
+
+    schema_name: Literal["framewire.status"] = "framewire.status"
+    schema_version: Literal[1] = 1
+    at: AwareDatetime
+    started_at: AwareDatetime
+    ready: bool = Field(description="false while the models can't answer")
+    reasons: tuple[str, ...] = Field(default=(), description="why it isn't ready")
+    models: Models
+    sources: tuple[SourceStatus, ...]
+
+
 class SourceEnd(Message):
     """A source gives no more frames. `code` is null when it simply ended or was stopped."""
 
@@ -197,7 +264,7 @@ class SourceEnd(Message):
     ledger: LedgerCounts = LedgerCounts()
 
 
-AnyMessage = FrameResult | FrameFailure | SourceEnd
+AnyMessage = FrameResult | FrameFailure | SourceEvent | SourceEnd | Status
 _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(
     Annotated[AnyMessage, Field(discriminator="schema_name")]
 )
@@ -209,9 +276,10 @@ def parse_message(payload: bytes | str) -> AnyMessage:
 
 
 def topic_of(message: AnyMessage) -> str:
-    """`kind/source_id/`, for example `frame/cam1/`.
+    """`kind/source_id/`, for example `frame/cam1/`; the whole process's status is `status/`.
 
     The closing slash keeps ZeroMQ's prefix matching exact: `frame/cam1/` is not a prefix of
     `frame/cam10/`, and `frame/` is every source's results.
     """
-    return f"{message.schema_name.removeprefix('framewire.')}/{message.source_id}/"
+    kind = message.schema_name.removeprefix("framewire.")
+    return f"{kind}/" if isinstance(message, Status) else f"{kind}/{message.source_id}/"

@@ -27,13 +27,24 @@ def _a_device(name: str) -> str:
     return name
 
 
+def _a_region(region: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = region
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise ValueError("region: expected fractions 0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1")
+    return region
+
+
+Region = Annotated[tuple[float, float, float, float], AfterValidator(_a_region)]
+
+
 class SourceSettings(BaseModel):
     """One place that frames come from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     uri: Annotated[str, Field(pattern=r"^[^\x00]+$")]
-    """A video file, a webcam (`0`, `/dev/video0`), an image, a folder of them, or `shots/*.jpg`."""
+    """A video file, a webcam (`0`, `/dev/video0`), an image, a folder of them, `shots/*.jpg`, or a
+    URL: `rtsp://`, `rtsps://`, `rtmp://`, `http://` (also HLS), `udp://`."""
 
     id: SourceId = ""
     """Names the source in every message; made from the URI where it isn't given."""
@@ -47,6 +58,52 @@ class SourceSettings(BaseModel):
     track: bool | None = None
     """Follow objects from frame to frame. Left out: as `track` says for all sources."""
 
+    classes: tuple[str, ...] = ()
+    """Only objects of these classes are reported; empty: all that the detector knows."""
+
+    region: Region | None = None
+    """(x1, y1, x2, y2) as fractions of the frame, where the detector looks; left out: all of it."""
+
+    max_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Frames a second that are looked at; those that come faster are dropped (`rate_limit`)."""
+
+    max_age_ms: Annotated[float, Field(gt=0)] | None = None
+    """A frame older than this when its batch begins is dropped (`stale`). Left out: 1000 for live
+    sources, none for files."""
+
+    realtime: bool = False
+    """Play a file as a camera would: at its own speed, without waiting for us."""
+
+    loop: bool = False
+    """Play a file again and again; needs `realtime`."""
+
+    transport: Literal["tcp", "udp"] = "tcp"
+    """What carries RTSP's media."""
+
+    hwaccel: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] = "auto"
+    """Decode in hardware: `auto` where there is some, `none`, or FFmpeg's name of one."""
+
+    ffmpeg_options: dict[str, str] = {}
+    """More options for FFmpeg's protocol and demuxer, for example `{user_agent: door}`."""
+
+    open_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """How long a live source may take to open."""
+
+    stall_timeout_s: Annotated[float, Field(gt=0, le=600)] = 5.0
+    """A live source that gives no frame for so long is closed and opened again."""
+
+    first_retry_s: Annotated[float, Field(gt=0, le=3600)] = 0.5
+    """How long to wait before a lost live source is opened again; doubles at each failure."""
+
+    max_retry_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """The longest such wait; wrong credentials and unknown paths wait ten times as long."""
+
+    @model_validator(mode="after")
+    def _only_files_loop(self) -> "SourceSettings":
+        if self.loop and not self.realtime:
+            raise ValueError("loop: needs realtime: true; a file job ends where its file ends")
+        return self
+
 
 class Settings(BaseModel):
     """Everything that `framewire run` can be told."""
@@ -55,7 +112,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)]
-    """Where frames come from: a video, a webcam (`0`, `/dev/video0`), images (`shots/*.jpg`)."""
+    """Where frames come from: a video, a webcam (`0`), images (`shots/*.jpg`), `rtsp://…`."""
 
     detector: str = "bundled:parts"
     """`bundled:parts`, `torchvision:NAME` (see `framewire models`), or `onnx:FILE`."""
@@ -110,6 +167,9 @@ class Settings(BaseModel):
 
     max_frame_megapixels: Annotated[float, Field(gt=0, le=1000)] = 64.0
     """A larger frame is refused (`frame_too_large`); 8K video has 33 megapixels."""
+
+    inference_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    """A batch that takes longer is taken for hung: the process says so and ends (status 70)."""
 
     max_queue_megabytes: Annotated[float, Field(gt=0, le=1e6)] = 256.0
     """Pixels that one queue may hold; it always takes one frame, however large."""

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from contracts.errors import FramewireError
-from contracts.frame import Frame, utc_now
+from contracts.frame import Frame, still_frame
 from pipeline.detect import Detector, RawDetections
 from pipeline.detect.onnx import OnnxDetector
 from pipeline.runtime import Precision
@@ -69,12 +69,7 @@ def _parts(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
 
 
 def _frame(number: int, path: Path) -> Frame:
-    started_ns = time.monotonic_ns()
-    image = read_image(path, MAX_PIXELS)
-    now_ns = time.monotonic_ns()
-    return Frame(
-        "coco", number, path.name, image, None, utc_now(), now_ns, (now_ns - started_ns) / 1e6
-    )
+    return still_frame(read_image(path, MAX_PIXELS), "coco", path.name, number)
 
 
 def _entries(

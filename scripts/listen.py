@@ -19,6 +19,8 @@ from contracts.messages import (
     FrameResult,
     LedgerCounts,
     SourceEnd,
+    SourceEvent,
+    Status,
     parse_message,
 )
 
@@ -91,6 +93,7 @@ class Listener:
         self._out = Output(highlight=False, soft_wrap=True)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._received: Counter[str] = Counter()
+        self._frames: Counter[str] = Counter()
         self._ended: set[str] = set()
         self.broken = 0
 
@@ -109,15 +112,26 @@ class Listener:
             where = printable(topic.decode(errors="replace"))
             self._err.print(Text(f"{where}: breaks the contract: {first_fault(error)}", "red"))
             return
-        before = self._received[message.source_id]
-        # Counted first, so that a Ctrl-C while it is printed finds it counted.
-        self._received[message.source_id] += 1
-        if isinstance(message, SourceEnd):
-            self._ended.add(message.source_id)
+        line = line_of(message, self._count(message))
         if self._as_json:
             print(payload.decode(), flush=True)
-        else:
-            self._out.print(line_of(message, before))
+        elif line:
+            self._out.print(line)
+
+    def _count(self, message: AnyMessage) -> int:
+        """How many results and failures of its source came before this one.
+
+        Counted before it is printed, so that a Ctrl-C meanwhile finds it counted.
+        """
+        if isinstance(message, Status):
+            return 0
+        source_id = message.source_id
+        before = self._frames[source_id]
+        self._frames[source_id] += isinstance(message, FrameResult | FrameFailure)
+        self._received[source_id] += 1
+        if isinstance(message, SourceEnd):
+            self._ended.add(source_id)
+        return before
 
     def say(self, text: str) -> None:
         """A line about the listening itself."""
@@ -130,8 +144,11 @@ class Listener:
         return f"{self._received.total()} messages ({sources or 'none came'}){broken}"
 
 
-def line_of(message: AnyMessage, received: int) -> Text:
-    """One readable line. `received` is how many messages of the source came before this one."""
+def line_of(message: AnyMessage, received: int) -> Text | None:
+    """One readable line; None for a status, which comes each second and says nothing new.
+
+    `received` is how many results and failures of the source came before.
+    """
     match message:
         case FrameResult():
             return result_line(message)
@@ -139,6 +156,10 @@ def line_of(message: AnyMessage, received: int) -> Text:
             return failure_line(message)
         case SourceEnd():
             return end_line(message, received)
+        case SourceEvent():
+            return event_line(message)
+        case Status():
+            return None
 
 
 def result_line(result: FrameResult) -> Text:
@@ -160,6 +181,16 @@ def failure_line(failure: FrameFailure) -> Text:
     line = Text.assemble((printable(failure.source_id), "cyan"), f" #{failure.frame_index}")
     line.append(clock(failure.pts_s), "dim")
     return line.append(f"  {failure.code}: {printable(failure.message)}", "red")
+
+
+def event_line(event: SourceEvent) -> Text:
+    """`cam1 backing_off  stalled: no frame for 5 s  next try in 0.5 s`."""
+    line = Text.assemble((printable(event.source_id), "cyan"), f" {event.state}")
+    if event.code:
+        line.append(f"  {event.code}: {printable(event.message)}", "yellow")
+    if event.retry_in_s is not None:
+        line.append(f"  next try in {event.retry_in_s:.1f} s", "dim")
+    return line
 
 
 def end_line(end: SourceEnd, received: int) -> Text:

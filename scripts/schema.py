@@ -4,14 +4,24 @@ import json
 from pathlib import Path
 from typing import Any
 
-from contracts.messages import FrameFailure, FrameResult, Message, PipelineResult, SourceEnd
+from contracts.messages import (
+    FrameFailure,
+    FrameResult,
+    Message,
+    PipelineResult,
+    SourceEnd,
+    SourceEvent,
+    Status,
+)
 
 FOLDER = Path(__file__).parents[1] / "contracts" / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MESSAGES: dict[str, type[Message]] = {
     "frame_result.json": FrameResult,
     "frame_failure.json": FrameFailure,
+    "source_event.json": SourceEvent,
     "source_end.json": SourceEnd,
+    "status.json": Status,
     "pipeline_result.json": PipelineResult,
 }
 

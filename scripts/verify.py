@@ -18,7 +18,7 @@ from rich.table import Table
 from torchvision.ops import box_iou
 
 from contracts.errors import BadSetting, FramewireError, InferenceError
-from contracts.frame import Frame, utc_now
+from contracts.frame import Frame, still_frame
 from contracts.messages import Detection, FrameResult
 from contracts.settings import Settings
 from pipeline.inference import Pipeline, infer
@@ -114,7 +114,7 @@ def read_frames(settings: Settings, n_frames: int) -> list[Frame]:
     try:
         readings = (reading for reading in reader.pictures() if isinstance(reading, Picture))
         frames = [
-            Frame("verify", index, f"verify/{index}", picture.image_hwc, None, utc_now(), 0, 0.0)
+            still_frame(picture.image_hwc, "verify", f"verify/{index}", index)
             for index, picture in enumerate(itertools.islice(readings, n_frames))
         ]
     finally:

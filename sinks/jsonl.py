@@ -7,6 +7,7 @@ from pathlib import Path
 
 from contracts.errors import OutputUnwritable
 from contracts.frame import Delivery
+from contracts.messages import Status
 from sinks.files import claim, named
 
 
@@ -37,8 +38,13 @@ class JsonlSink:
         except OSError as error:
             raise named(error, self.name, self._path) from error
 
-    def write(self, delivery: Delivery, payload: bytes) -> None:  # noqa: ARG002
-        """The line is in the file, whole. DiskFull, OutputUnwritable: none of it is."""
+    def write(self, delivery: Delivery, payload: bytes) -> None:
+        """The line is in the file, whole. DiskFull, OutputUnwritable: none of it is.
+
+        A status is of its moment and leaves no line.
+        """
+        if isinstance(delivery.message, Status):
+            return
         if self._file is None:
             raise OutputUnwritable(f"jsonl: {self._path} is not open")
         line = payload + b"\n"

@@ -39,12 +39,12 @@ class BoundedQueue(Generic[T]):
     """First in, first out, for any number of threads on both sides; all waits are woken, not timed.
 
     It holds at most `depth` items, and at most `max_bytes` of what `size_of` measures, but always
-    takes one item, however large. An item of no bytes is held back by `depth` only.
+    takes one item, however large, and what is `put_over`. An item of no bytes is held back by
+    `depth` only.
 
-    `on_drop` gets each dropped item, on the thread that put the newer one, before `put` returns and
-    outside the lock, so that it may take locks of its own and use this queue. Until it returns the
-    item is in no place but the ledger, which still has it in flight; and since it has returned
-    before the same thread can put a source's end, that end never overtakes a drop.
+    `on_drop` gets each dropped item, on the thread that put the newer one, and inside the lock: who
+    takes that newer item finds the drop on the books. It must not wait for anything that a user of
+    this queue may hold.
 
     `bell` is the lock and the signal: it rings at every change. Queues that share one let a thread
     wait for any of them: `with bell: bell.wait_for(lambda: any(len(q) for q in queues), timeout)`.
@@ -80,11 +80,22 @@ class BoundedQueue(Generic[T]):
             while (positions := self._in_the_way(item, size)) is None:
                 self.bell.wait()
             dropped = [self._remove(position) for position in reversed(positions)]
+            for old in reversed(dropped):
+                self._on_drop(old)
             self._append(item, size)
             self._dropped += len(dropped)
             self.bell.notify_all()
-        for old in reversed(dropped):
-            self._on_drop(old)
+
+    def put_over(self, item: T) -> None:
+        """The item is in the queue at once, however full it is; raises `QueueClosed`.
+
+        For the little that must never wait and never be dropped: what becomes of a source.
+        """
+        with self.bell:
+            if self._closed:
+                raise QueueClosed
+            self._append(item, self._size_of(item))
+            self.bell.notify_all()
 
     def take(self, timeout_s: float | None = None) -> T | None:
         """The oldest item, waited for. None: `timeout_s` is over, or nothing will come any more.

@@ -1,5 +1,6 @@
 """Valid messages to start from: each call gives one that the contract takes."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,16 +12,26 @@ from contracts.messages import (
     Detection,
     FrameFailure,
     FrameResult,
+    LedgerCounts,
     ModelIdentity,
     Models,
     SourceEnd,
+    SourceEvent,
+    SourceStatus,
     StageTimes,
+    Status,
 )
 
 CAPTURED_AT = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
 TRACE_ID = "0123456789abcdef" * 2
 STAGES = StageTimes(
-    decode_ms=4.0, queue_ms=1.0, detect_ms=20.0, crop_ms=0.5, classify_ms=3.0, assemble_ms=0.2
+    decode_ms=4.0,
+    queue_ms=1.0,
+    batch_ms=0.1,
+    detect_ms=20.0,
+    crop_ms=0.5,
+    classify_ms=3.0,
+    assemble_ms=0.2,
 )
 MODELS = Models(
     detector=ModelIdentity(name="bundled:parts", weights_sha256="a" * 64),
@@ -72,6 +83,47 @@ def source_end(source_id: str = "cam1", **changes: Any) -> SourceEnd:
     return SourceEnd(**{"source_id": source_id, "ended_at": CAPTURED_AT, **changes})
 
 
+def source_event(source_id: str = "cam1", **changes: Any) -> SourceEvent:
+    """A camera that was lost and will be tried again."""
+    fields: dict[str, Any] = {
+        "source_id": source_id,
+        "at": CAPTURED_AT,
+        "state": "backing_off",
+        "code": "stalled",
+        "message": "no frame for 5 s",
+        "retry_in_s": 0.5,
+    }
+    return SourceEvent(**{**fields, **changes})
+
+
+def source_status(source_id: str = "cam1", **changes: Any) -> SourceStatus:
+    """A camera that works."""
+    fields: dict[str, Any] = {
+        "source_id": source_id,
+        "uri": "rtsp://10.0.0.7/door",
+        "state": "live",
+        "since": CAPTURED_AT,
+        "fps": 25.0,
+        "connections": 1,
+        "abandoned_threads": 0,
+        "queued": 1,
+        "ledger": LedgerCounts(captured=10, delivered=8, dropped={"queue_full": 1}, in_flight=1),
+    }
+    return SourceStatus(**{**fields, **changes})
+
+
+def status(*sources: SourceStatus, **changes: Any) -> Status:
+    """A process that works, with one camera where none is given."""
+    fields: dict[str, Any] = {
+        "at": CAPTURED_AT,
+        "started_at": CAPTURED_AT,
+        "ready": True,
+        "models": MODELS,
+        "sources": sources or (source_status(),),
+    }
+    return Status(**{**fields, **changes})
+
+
 def delivery(frame_index: int = 0, source_id: str = "cam1", **changes: Any) -> Delivery:
     """A result with the picture it was made from; a picture may be given as `image_hwc`."""
     image = changes.pop("image_hwc", None)
@@ -86,7 +138,7 @@ def delivery(frame_index: int = 0, source_id: str = "cam1", **changes: Any) -> D
         image_hwc=image,
         pts_s=result.pts_s,
         captured_at=result.captured_at,
-        captured_ns=0,
+        captured_ns=time.monotonic_ns(),
         decode_ms=4.0,
         trace_id=result.trace_id,
     )

@@ -1,6 +1,8 @@
 """Every message goes through every sink in order, and every frame is settled when it has."""
 
+import dataclasses
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,12 +11,20 @@ import pytest
 from contracts.errors import DiskFull, OutputUnwritable, SinkError
 from contracts.frame import Delivery
 from contracts.ledger import Ledger
-from contracts.messages import AnyMessage, SourceEnd, parse_message
+from contracts.messages import (
+    AnyMessage,
+    FrameFailure,
+    FrameResult,
+    SourceEnd,
+    Status,
+    parse_message,
+    topic_of,
+)
 from sinks.deliver import deliver
 from sinks.jsonl import JsonlSink
 from sinks.sink import Sink
 from stream.queue import BoundedQueue
-from tests.messages import delivery, frame_failure, source_end
+from tests.messages import delivery, frame_failure, source_end, source_event, status
 
 
 class Kept:
@@ -50,9 +60,14 @@ class Kept:
         return {"kept": len(self.payloads)}
 
     @property
-    def messages(self) -> list[AnyMessage]:
+    def all_messages(self) -> list[AnyMessage]:
         """What was kept, read back."""
         return [parse_message(payload) for payload in self.payloads]
+
+    @property
+    def messages(self) -> list[AnyMessage]:
+        """The same without the statuses, which come each second."""
+        return [message for message in self.all_messages if not isinstance(message, Status)]
 
 
 class Run:
@@ -70,10 +85,17 @@ class Run:
 
     def put(self, item: Delivery) -> None:
         """The frame is captured and waits in the outbox."""
-        ledger = self.ledgers.setdefault(item.message.source_id, Ledger())
-        if not isinstance(item.message, SourceEnd):
-            ledger.captured(item.message.frame_index)
+        message = item.message
+        assert not isinstance(message, Status)
+        ledger = self.ledgers.setdefault(message.source_id, Ledger())
+        if isinstance(message, FrameResult | FrameFailure):
+            ledger.captured(message.frame_index)
         self.outbox.put(item)
+
+    @staticmethod
+    def status() -> Status:
+        """What the process says of itself each second."""
+        return status()
 
     def deliver(self, *sinks: Sink) -> None:
         """What the sink thread does."""
@@ -83,6 +105,7 @@ class Run:
             self.ledgers,
             observe=lambda message, publish_ms: self.observed.append((message, publish_ms)),
             opened=self.opened.set,
+            status=self.status,
         )
 
 
@@ -98,7 +121,10 @@ def test_every_sink_gets_every_message_in_order() -> None:
     first, second = Kept(), Kept()
     sent = [delivery(0), Delivery(frame_failure(1)), delivery(2), delivery(0, "cam2")]
     finished(*sent, sinks=[first, second])
-    assert first.messages == [item.message for item in sent]
+    assert [topic_of(message) for message in first.messages] == [
+        topic_of(item.message) for item in sent
+    ]
+    assert [getattr(message, "frame_index", None) for message in first.messages] == [0, 1, 2, 0]
     assert first.payloads == second.payloads
     assert first.calls == ["open", "close"]
 
@@ -129,6 +155,47 @@ def test_messages_are_observed_as_they_left_with_their_publish_time() -> None:
     run = finished(delivery(0), Delivery(source_end()), sinks=[kept])
     assert [message for message, _ in run.observed] == kept.messages
     assert all(publish_ms >= 0 for _, publish_ms in run.observed)
+
+
+def test_result_says_how_long_it_was_on_its_way_and_waited_for_the_sinks() -> None:
+    sent = delivery(0)
+    assert sent.frame is not None
+    late = dataclasses.replace(
+        sent,
+        frame=dataclasses.replace(sent.frame, captured_ns=time.monotonic_ns() - 250_000_000),
+        assembled_ns=time.monotonic_ns() - 100_000_000,
+    )
+    kept = Kept()
+    finished(late, sinks=[kept])
+    (result,) = kept.messages
+    assert isinstance(result, FrameResult)
+    assert result.latency_ms >= 250
+    assert 100 <= result.stage_ms.publish_ms <= result.latency_ms
+
+
+def test_status_comes_at_once_and_while_nothing_else_does() -> None:
+    seen = threading.Semaphore(0)
+
+    class Seen(Kept):
+        def write(self, delivery: Delivery, payload: bytes) -> None:
+            super().write(delivery, payload)
+            seen.release()
+
+    run, kept = Run(), Seen()
+    thread = threading.Thread(target=run.deliver, args=(kept,))
+    thread.start()
+    assert seen.acquire(timeout=10)
+    assert seen.acquire(timeout=10)
+    run.outbox.close()
+    thread.join(10)
+    assert kept.all_messages[:2] == [status(), status()]
+
+
+def test_events_of_a_source_go_through_and_settle_nothing() -> None:
+    kept = Kept()
+    run = finished(delivery(0), Delivery(source_event()), sinks=[kept])
+    assert kept.messages[1] == source_event()
+    assert run.ledgers["cam1"].counts().captured == 1
 
 
 def test_sink_that_can_not_open_fails_the_run_before_it_starts() -> None:
@@ -192,6 +259,7 @@ def test_sink_thread_delivers_while_others_put_and_ends_when_the_outbox_is_close
     thread.join(10)
     assert not thread.is_alive()
     messages = [parse_message(line) for line in path.read_bytes().splitlines()]
+    assert not any(isinstance(message, Status) for message in messages)
     assert [getattr(message, "frame_index", None) for message in messages] == [*range(200), None]
     assert run.ledgers["cam1"].counts().delivered == 200
 

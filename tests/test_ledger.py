@@ -5,6 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.errors import InternalError
 from contracts.ledger import Ledger
@@ -108,3 +110,39 @@ def test_account_balances_at_every_moment_under_threads() -> None:
     counts = ledger.counts()
     assert (counts.captured, counts.in_flight) == (workers * frames, 0)
     assert counts.balanced
+
+
+def test_drops_are_told_once_by_reason_to_the_next_frame() -> None:
+    ledger = Ledger()
+    for index in range(6):
+        ledger.captured(index)
+    ledger.dropped(1, "rate_limit")
+    ledger.dropped(0, "queue_full")
+    ledger.dropped(3, "queue_full")
+    assert ledger.drops_before(2) == {"rate_limit": 1, "queue_full": 1}
+    assert ledger.drops_before(2) == {}
+    assert ledger.drops_before(5) == {"queue_full": 1}
+
+
+def test_a_long_pause_is_kept_as_one_entry() -> None:
+    ledger = Ledger()
+    for index in range(10_000):
+        ledger.captured(index)
+        ledger.dropped(index, "paused")
+    assert len(ledger._untold) == 1
+    assert ledger.drops_before(4_000) == {"paused": 4_000}
+    assert ledger.drops_before(20_000) == {"paused": 6_000}
+
+
+@given(st.lists(st.sampled_from(["taken", "stale", "queue_full"]), max_size=60))
+def test_each_frame_between_two_messages_is_in_dropped_before(fates: list[str]) -> None:
+    ledger = Ledger()
+    last = -1
+    for index, fate in enumerate(fates):
+        ledger.captured(index)
+        if fate != "taken":
+            ledger.dropped(index, fate)
+            continue
+        assert sum(ledger.drops_before(index).values()) == index - last - 1
+        ledger.delivered(index)
+        last = index

@@ -18,7 +18,16 @@ from contracts.frame import Delivery
 from contracts.messages import AnyMessage, Detection, LedgerCounts, parse_message
 from scripts.listen import account, detected, end_line, failure_line, line_of, listen, result_line
 from sinks.zmq import ZmqSink
-from tests.messages import BRASS, GEAR, NUT, frame_failure, frame_result, source_end
+from tests.messages import (
+    BRASS,
+    GEAR,
+    NUT,
+    frame_failure,
+    frame_result,
+    source_end,
+    source_event,
+    status,
+)
 from tests.resources import held, released
 
 ROOT = Path(__file__).parents[1]
@@ -219,8 +228,17 @@ def test_control_characters_of_a_message_do_not_reach_the_terminal() -> None:
         frame_result(detections=(odd,), classifications=()),
         frame_failure(message="\x1b[2Jgone\r\n"),
         source_end(code="source_lost", message="\x1b[2J"),
+        source_event(message="\x1b[2J"),
     ]
-    assert all(line_of(message, 0).plain.isprintable() for message in messages)
+    lines = [line_of(message, 0) for message in messages]
+    assert all(line is not None and line.plain.isprintable() for line in lines)
+
+
+def test_change_of_a_sources_state_is_a_line_and_a_status_is_none() -> None:
+    line = line_of(source_event(), 0)
+    assert line is not None
+    assert line.plain == "cam1 backing_off  stalled: no frame for 5 s  next try in 0.5 s"
+    assert line_of(status(), 0) is None
 
 
 def test_listening_leaves_no_socket_behind(

@@ -23,9 +23,25 @@ from contracts.messages import (
     parse_message,
     topic_of,
 )
-from tests.messages import BRASS, GEAR, MODELS, STAGES, frame_failure, frame_result, source_end
+from tests.messages import (
+    BRASS,
+    GEAR,
+    MODELS,
+    STAGES,
+    frame_failure,
+    frame_result,
+    source_end,
+    source_event,
+    status,
+)
 
-EACH: list[AnyMessage] = [frame_result(), frame_failure(), source_end()]
+EACH: list[AnyMessage] = [
+    frame_result(),
+    frame_failure(),
+    source_event(),
+    source_end(),
+    status(),
+]
 
 names = st.text(max_size=20)
 codes = st.from_regex(r"\A[a-z][a-z0-9_]{0,15}\Z")
@@ -139,7 +155,7 @@ def test_json_that_is_no_message_is_refused(payload: bytes) -> None:
 @pytest.mark.parametrize("message", EACH, ids=topic_of)
 def test_message_can_not_be_changed(message: AnyMessage) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        message.source_id = "other"
+        message.schema_version = 2
 
 
 @pytest.mark.parametrize("message", EACH, ids=topic_of)
@@ -238,7 +254,13 @@ def test_failure_is_not_an_empty_result() -> None:
 
 
 def test_topic_names_the_kind_and_the_source() -> None:
-    assert [topic_of(message) for message in EACH] == ["frame/cam1/", "failure/cam1/", "end/cam1/"]
+    assert [topic_of(message) for message in EACH] == [
+        "frame/cam1/",
+        "failure/cam1/",
+        "event/cam1/",
+        "end/cam1/",
+        "status/",
+    ]
 
 
 @given(source_ids, source_ids)

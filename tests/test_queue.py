@@ -122,17 +122,37 @@ def test_one_item_is_always_taken_however_large() -> None:
     assert drain(queue) == [5000, -1]
 
 
-def test_on_drop_runs_outside_the_lock_so_another_thread_can_use_the_queue() -> None:
-    taken: list[int | None] = []
+def test_whoever_takes_the_newer_item_finds_the_drop_on_the_books() -> None:
+    bell = threading.Condition()
+    held_while_dropping: list[bool] = []
 
-    def take_on_another_thread(_dropped: int) -> None:
+    def try_the_lock_on_another_thread(_dropped: int) -> None:
         with ThreadPoolExecutor(1) as other:
-            taken.append(other.submit(queue.take_nowait).result(TIMEOUT_S))
+            held_while_dropping.append(not other.submit(bell.acquire, False).result(TIMEOUT_S))
 
-    queue = queue_of(depth=1, when_full="drop_oldest", on_drop=take_on_another_thread)
+    queue = queue_of(
+        depth=1, when_full="drop_oldest", on_drop=try_the_lock_on_another_thread, bell=bell
+    )
     queue.put(1)
     queue.put(2)
-    assert taken == [2]
+    assert held_while_dropping == [True]
+    assert queue.take_nowait() == 2
+
+
+@pytest.mark.parametrize("when_full", ["block", "drop_oldest"])
+def test_put_over_neither_waits_nor_drops(when_full: WhenFull) -> None:
+    queue = queue_of(depth=1, when_full=when_full)
+    queue.put(1)
+    queue.put_over(2)
+    assert queue.counts().dropped == 0
+    assert drain(queue) == [1, 2]
+
+
+def test_put_over_a_closed_queue_is_refused() -> None:
+    queue = queue_of()
+    queue.close()
+    with pytest.raises(QueueClosed):
+        queue.put_over(1)
 
 
 def test_closed_queue_gives_what_it_holds_and_then_says_that_it_is_over() -> None:

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from scripts.schema import DIALECT, FOLDER, schemas
-from tests.messages import frame_failure, frame_result, source_end
+from tests.messages import frame_failure, frame_result, source_end, source_event, status
 
 SENT = {
     "frame_result.json": frame_result(),
     "frame_failure.json": frame_failure(),
+    "source_event.json": source_event(),
     "source_end.json": source_end(),
+    "status.json": status(),
 }
 
 

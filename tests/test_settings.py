@@ -107,7 +107,7 @@ def test_same_id_given_twice_is_refused() -> None:
         read({"uri": "a.mp4", "id": "cam"}, {"uri": "b.mp4", "id": "cam"})
 
 
-uris_of_any_kind = st.text(st.characters(exclude_characters="\0"), min_size=1)
+uris_of_any_kind = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1)
 
 
 @given(st.lists(uris_of_any_kind, min_size=1, max_size=6))

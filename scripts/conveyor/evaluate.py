@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from contracts.boxes import BoxXYXY
-from contracts.frame import Frame, utc_now
+from contracts.frame import Frame, still_frame
 from pipeline.catalog import find_model
 from pipeline.classify import Classifier
 from pipeline.classify.torchvision import TorchvisionClassifier
@@ -73,15 +72,8 @@ def load_models(folder: Path) -> tuple[Detector, Classifier]:
 
 def as_frame(image_hwc: NDArray[np.uint8], frame_index: int) -> Frame:
     """A still as the pipeline gets its frames."""
-    return Frame(
-        source_id="stills",
-        frame_index=frame_index,
-        image_id=f"stills/{frame_index}",
-        image_hwc=np.ascontiguousarray(image_hwc),
-        pts_s=None,
-        captured_at=utc_now(),
-        captured_ns=time.monotonic_ns(),
-        decode_ms=0.0,
+    return still_frame(
+        np.ascontiguousarray(image_hwc), "stills", f"stills/{frame_index}", frame_index
     )
 
 
