@@ -34,7 +34,7 @@ def load_pipeline(settings: Settings) -> Pipeline:
     tracks = make_tracks(settings)
     detector = _load_detector(settings, device, LOW_SCORE if tracks else 1.0)
     _say(detector, device)
-    classifier = None if settings.classifier == "none" else _load_classifier(settings, device)
+    classifier = None if settings.classifier == "none" else load_classifier(settings, device)
     if classifier:
         _say(classifier, device)
     return Pipeline(
@@ -78,7 +78,8 @@ def _load_detector(settings: Settings, device: torch.device, low_score: float) -
     )
 
 
-def _load_classifier(settings: Settings, device: torch.device) -> Classifier:
+def load_classifier(settings: Settings, device: torch.device) -> Classifier:
+    """The classifier alone, which must not be `none`. Raises ModelError or BadSetting."""
     origin, _, rest = settings.classifier.partition(":")
     if origin != "onnx":
         spec = find_model("classifier", settings.classifier, settings.classifier_weights)

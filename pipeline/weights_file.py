@@ -90,8 +90,7 @@ def fetch_published(url: str) -> Path:
 
     The name's last part is the beginning of the file's SHA-256, which the download checks.
     """
-    name = Path(urlparse(url).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path = published_file(url)
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,10 +99,15 @@ def fetch_published(url: str) -> Path:
         torch.hub.download_url_to_file(url, os.fspath(path), hash_prefix, progress=True)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsUnavailable(
-            f"weights {name}: can't be downloaded from {urlparse(url).hostname} ({error}); "
+            f"weights {path.name}: can't be downloaded from {urlparse(url).hostname} ({error}); "
             "give a file with --detector-weights or --classifier-weights"
         ) from error
     return path
+
+
+def published_file(url: str) -> Path:
+    """Where in torch's cache the published file lies, once it is downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
 def categories_of(weights: Weights, published: list[str]) -> list[str]:
