@@ -2,15 +2,15 @@
 
 `block`: the thread that puts waits for room. `drop_oldest`: the camera does not wait for us, so the
 oldest item that may be dropped gives way to the newer one, and is counted. Only an item that may be
-dropped itself makes another one drop; a failure or a source's end waits for room instead, so that
-the end of a source does not cost it its last frame.
+dropped itself makes another one drop; a failure waits for room instead. What becomes of a source is
+put over the bounds: it takes no frame's place, so that its end does not cost it its last frame.
 """
 
 import dataclasses
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from contracts.settings import WhenFull
 
@@ -35,12 +35,19 @@ class QueueCounts:
     """The most items that were ever held at once."""
 
 
+class _Held(NamedTuple, Generic[T]):
+    item: T
+    size: int
+    over: bool
+    """Put over: it takes up no place, and stays until it is taken."""
+
+
 class BoundedQueue(Generic[T]):
     """First in, first out, for any number of threads on both sides; all waits are woken, not timed.
 
     It holds at most `depth` items, and at most `max_bytes` of what `size_of` measures, but always
-    takes one item, however large, and what is `put_over`. An item of no bytes is held back by
-    `depth` only.
+    takes one item, however large. An item of no bytes is held back by `depth` only, and what is
+    `put_over` by nothing.
 
     `on_drop` gets each dropped item, on the thread that put the newer one, and inside the lock: who
     takes that newer item finds the drop on the books. It must not wait for anything that a user of
@@ -69,9 +76,9 @@ class BoundedQueue(Generic[T]):
         self._size_of = size_of
         self._may_drop = may_drop
         self._on_drop = on_drop
-        self._held: deque[tuple[T, int]] = deque()
+        self._held: deque[_Held[T]] = deque()
         self._closed = False
-        self._n_bytes = self._put = self._taken = self._dropped = self._high_water = 0
+        self._over = self._n_bytes = self._put = self._taken = self._dropped = self._high_water = 0
 
     def put(self, item: T) -> None:
         """The item is in the queue. Waits for room as the policy says; raises `QueueClosed`."""
@@ -82,19 +89,20 @@ class BoundedQueue(Generic[T]):
             dropped = [self._remove(position) for position in reversed(positions)]
             for old in reversed(dropped):
                 self._on_drop(old)
-            self._append(item, size)
+            self._append(_Held(item, size, over=False))
             self._dropped += len(dropped)
             self.bell.notify_all()
 
     def put_over(self, item: T) -> None:
         """The item is in the queue at once, however full it is; raises `QueueClosed`.
 
-        For the little that must never wait and never be dropped: what becomes of a source.
+        For the little that must never wait, never be dropped and never be in a frame's place: what
+        becomes of a source.
         """
         with self.bell:
             if self._closed:
                 raise QueueClosed
-            self._append(item, self._size_of(item))
+            self._append(_Held(item, self._size_of(item), over=True))
             self.bell.notify_all()
 
     def take(self, timeout_s: float | None = None) -> T | None:
@@ -132,6 +140,12 @@ class BoundedQueue(Generic[T]):
             return items
 
     @property
+    def closed(self) -> bool:
+        """True when nothing can be put any more."""
+        with self.bell:
+            return self._closed
+
+    @property
     def closed_and_empty(self) -> bool:
         """True when nothing is held and nothing will come any more."""
         with self.bell:
@@ -158,16 +172,16 @@ class BoundedQueue(Generic[T]):
         """Positions, ascending, that must be dropped for the item to fit. None: it has to wait."""
         if self._closed:
             raise QueueClosed
-        n_items, n_bytes = len(self._held), self._n_bytes
+        n_items, n_bytes = len(self._held) - self._over, self._n_bytes
         positions: list[int] = []
         if self._fits(n_items, n_bytes, size):
             return positions
         if self.when_full == "block" or not self._may_drop(item):
             return None
-        for position, (old, old_size) in enumerate(self._held):
-            if self._may_drop(old):
+        for position, old in enumerate(self._held):
+            if not old.over and self._may_drop(old.item):
                 positions.append(position)
-                n_items, n_bytes = n_items - 1, n_bytes - old_size
+                n_items, n_bytes = n_items - 1, n_bytes - old.size
                 if self._fits(n_items, n_bytes, size):
                     return positions
         return None
@@ -176,14 +190,16 @@ class BoundedQueue(Generic[T]):
         room = n_bytes == 0 or size == 0 or n_bytes + size <= self.max_bytes
         return n_items < self.depth and room
 
-    def _append(self, item: T, size: int) -> None:
-        self._held.append((item, size))
-        self._n_bytes += size
+    def _append(self, held: _Held[T]) -> None:
+        self._held.append(held)
+        self._over += held.over
+        self._n_bytes += held.size
         self._put += 1
         self._high_water = max(self._high_water, len(self._held))
 
     def _remove(self, position: int) -> T:
-        item, size = self._held[position]
+        held = self._held[position]
         del self._held[position]
-        self._n_bytes -= size
-        return item
+        self._over -= held.over
+        self._n_bytes -= held.size
+        return held.item

@@ -148,6 +148,16 @@ def test_put_over_neither_waits_nor_drops(when_full: WhenFull) -> None:
     assert drain(queue) == [1, 2]
 
 
+def test_what_is_put_over_takes_no_place_and_never_gives_way() -> None:
+    queue = queue_of(depth=2, when_full="drop_oldest")
+    queue.put_over(9)
+    queue.put_over(9)
+    for item in (1, 2, 3):
+        queue.put(item)
+    assert queue.counts().dropped == 1
+    assert drain(queue) == [9, 9, 2, 3]
+
+
 def test_put_over_a_closed_queue_is_refused() -> None:
     queue = queue_of()
     queue.close()
@@ -223,6 +233,15 @@ def test_one_thread_waits_for_any_of_several_queues_that_share_a_bell() -> None:
         assert done.result(TIMEOUT_S) == 7
 
 
+OVER = -10
+"""The machine puts numbers from here down over the bounds, and no others."""
+
+
+def in_places(items: list[int]) -> list[int]:
+    """Those that take up a place of the queue's `depth`."""
+    return [item for item in items if item > OVER]
+
+
 class QueueMachine(RuleBasedStateMachine):
     """The queue beside a plain list that does the same in the plainest way."""
 
@@ -242,7 +261,7 @@ class QueueMachine(RuleBasedStateMachine):
     def _fits(self, held: list[int], item: int) -> bool:
         n_bytes = sum(max(other, 0) for other in held)
         room = n_bytes == 0 or item <= 0 or n_bytes + item <= self.queue.max_bytes
-        return len(held) < self.queue.depth and room
+        return len(in_places(held)) < self.queue.depth and room
 
     def _after_drops(self, item: int) -> list[int] | None:
         """What is held when the oldest have made room for the item; None: it would wait."""
@@ -264,6 +283,13 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.put(item)
         assert len(self.dropped) - n_dropped_before == len(self.held) - len(held)
         self.held = [*held, item]
+        self.n_put += 1
+
+    @precondition(lambda self: self.open)
+    @rule(item=st.integers(OVER - 3, OVER))
+    def put_over(self, item: int) -> None:
+        self.queue.put_over(item)
+        self.held.append(item)
         self.n_put += 1
 
     @rule()
@@ -293,7 +319,8 @@ class QueueMachine(RuleBasedStateMachine):
     def nothing_is_lost_and_the_bounds_hold(self) -> None:
         counts = self.queue.counts()
         sizes = [max(item, 0) for item in self.held]
-        assert counts.held == len(self.queue) == len(self.held) <= self.queue.depth
+        assert counts.held == len(self.queue) == len(self.held)
+        assert len(in_places(self.held)) <= self.queue.depth
         assert counts.n_bytes == sum(sizes)
         assert counts.n_bytes <= max(self.queue.max_bytes, *sizes, 0)
         assert (counts.put, counts.taken) == (self.n_put, len(self.out))
