@@ -1,39 +1,22 @@
-"""A video file, read and decoded with PyAV (FFmpeg); FFmpeg's errors get their names here."""
+"""A video file, read with PyAV (FFmpeg); FFmpeg's errors on opening it get their names here."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import av
-import numpy as np
-from av.codec.context import Flags
-from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
 
-from contracts.errors import (
-    DecodeError,
-    FrameTooLarge,
-    NotAVideo,
-    SourceError,
-    SourceNotFound,
-    TruncatedVideo,
-)
+from contracts.errors import DecodeError, NotAVideo, SourceError, SourceNotFound, TruncatedVideo
 from stream.container import MEDIA_PARTS, cut_part
-from stream.reader import Picture, Reading, Unreadable
+from stream.decode import Decoder
+from stream.reader import Latent, Picture, Reading, Unreadable
 
 if TYPE_CHECKING:
     from av import Packet
     from av.container import InputContainer
-    from av.sidedata.sidedata import SideDataContainer
-    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-    from contracts.frame import ImageHWC
-
-Turn = tuple[int, int, int, int]
-"""Signs of a display matrix."""
 
 _TEXT_FORMATS = frozenset({"tty", "bin", "adf", "idf", "xbin"})
 """FFmpeg draws a .txt or .nfo file as a film of a terminal; nobody who asks for frames means it."""
@@ -51,7 +34,6 @@ class FileReader:
     def __init__(self, path: Path, max_frame_pixels: int) -> None:
         """Opens the file. `SourceNotFound`, `NotAVideo`, or `TruncatedVideo`: its index is cut."""
         self._path = path
-        self._max_frame_pixels = max_frame_pixels
         self._container = _open(path)
         try:
             self._stream = _video_stream(self._container, path)
@@ -59,18 +41,21 @@ class FileReader:
             self._container.close()
             raise
         self._stream.thread_type = "AUTO"
-        # Without this flag the decoder leaves frames out that it could not make whole, and says
-        # nothing. With it they come, marked corrupt, and are accounted for.
-        self._stream.codec_context.flags |= Flags.output_corrupt
-        self._reformatter = VideoReformatter()
+        self._decoder = Decoder(
+            self._stream.codec_context, self._stream.time_base, path.name, max_frame_pixels
+        )
         self._cut_short: str | None = None
-        self._rotation_deg: int | None = None
-        self._turn: Turn | None = None
 
     @property
     def frame_count_hint(self) -> int | None:
         """What the container claims; None where it claims nothing."""
         return self._stream.frames or None
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Frames a second, on average, as the container claims; None where it claims nothing."""
+        rate = self._stream.average_rate
+        return float(rate) if rate else None
 
     def pictures(self) -> Iterator[Reading]:
         """Every frame in presentation order; a packet that the decoder refuses is a `DecodeError`.
@@ -78,10 +63,15 @@ class FileReader:
         Raises `TruncatedVideo` after the last frame of a file that is cut short, and `NotAVideo`
         where there was no frame at all.
         """
+        for reading in self.latents():
+            yield develop(reading) if isinstance(reading, Latent) else reading
+
+    def latents(self) -> Iterator[Latent | Unreadable]:
+        """As `pictures`, with the pictures not yet converted."""
         n_readings = 0
         with contextlib.closing(self):
             for packet in self._packets():
-                for reading in self._decode(packet):
+                for reading in self._decoder.decode(packet):
                     n_readings += 1
                     yield reading
             if cut_short := self._cut_short or _cut_by_its_own_sizes(self._path):
@@ -122,54 +112,14 @@ class FileReader:
             yield held
         yield None
 
-    def _decode(self, packet: "Packet[Any] | None") -> Iterator[Reading]:
-        """What the decoder gives for this packet; with frame threads, that of an earlier one.
 
-        Known loss: PyAV ends the flush (`packet` None) at its first error, so that a damaged packet
-        among the last few of a file takes those frames along that were decoded beside it.
-        """
-        try:
-            frames = self._stream.codec_context.decode(packet)
-        except av.FFmpegError as error:
-            text = f"{self._path.name}: the decoder refused a packet: {error.strerror}"
-            yield _because(DecodeError(text), error)
-            return
-        for frame in frames:
-            yield self._convert(frame)
-
-    def _convert(self, frame: "VideoFrame") -> Picture | Unreadable:
-        """RGB, upright, by the frame's own colour space and range; untagged is BT.601, limited."""
-        pts_s = self._pts_s(frame)
-        if frame.width * frame.height > self._max_frame_pixels:
-            text = f"{frame.width}×{frame.height} pixels, at most {self._max_frame_pixels} in all"
-            return Unreadable(FrameTooLarge(f"{self._path.name}: {text}"), pts_s)
-        try:
-            # One converter for all frames, on this thread: PyAV's to_ndarray(format=…) makes a
-            # converter and a pool of threads for every frame, which costs four times as much.
-            rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        except av.FFmpegError as error:
-            text = f"{self._path.name}: {frame.format.name} can't be converted: {error.strerror}"
-            return Unreadable(_because(DecodeError(text), error), pts_s)
-        degraded = ("corrupt_frame",) if frame.is_corrupt else ()
-        image_hwc = _upright(rgb.astype(np.uint8, copy=False), self._turn_of(frame))
-        return Picture(image_hwc, pts_s, degraded=degraded)
-
-    def _turn_of(self, frame: "VideoFrame") -> "Turn | None":
-        """How the frame is meant to be shown, looked up where its rotation is a new one.
-
-        In PyAV, a frame whose side data was looked at refers to itself, and stays in memory until
-        Python's cycle collector comes by: at 8K that was gigabytes.
-        """
-        if frame.rotation != self._rotation_deg:
-            self._rotation_deg = frame.rotation
-            self._turn = _display_matrix(frame)
-        return self._turn
-
-    def _pts_s(self, frame: "VideoFrame") -> float | None:
-        ticks = frame.dts if frame.pts is None else frame.pts
-        if ticks is None or self._stream.time_base is None:
-            return None
-        return float(ticks * self._stream.time_base)
+def develop(latent: Latent) -> Picture | Unreadable:
+    """The picture with its pixels, or why they can't be had."""
+    try:
+        image_hwc = latent.develop()
+    except DecodeError as error:
+        return Unreadable(error, latent.pts_s)
+    return Picture(image_hwc, latent.pts_s, degraded=latent.degraded)
 
 
 def _open(path: Path) -> "InputContainer":
@@ -207,37 +157,6 @@ def _video_stream(container: "InputContainer", path: Path) -> "VideoStream":
     return stream
 
 
-def _display_matrix(frame: "VideoFrame") -> "Turn | None":
-    """The signs of a, b, c, d, which map a stored point (x, y) to (a·x + c·y, b·x + d·y) on the
-    screen (FFmpeg's libavutil/display.h), or None where the frame is shown as it is stored.
-    """
-    matrix = cast("SideDataContainer", frame.side_data).get(SideDataType.DISPLAYMATRIX)
-    if matrix is None:
-        return None
-    a, b, _, c, d = np.sign(np.frombuffer(bytes(matrix), np.int32)[:5]).tolist()
-    return a, b, c, d
-
-
-def _upright(rgb_hwc: "ImageHWC", turn: "Turn | None") -> "ImageHWC":
-    """The picture as it is meant to be shown, C-contiguous: turned and flipped by quarter turns.
-
-    A display matrix that is not a quarter turn is left alone.
-    """
-    if turn is not None:
-        a, b, c, d = turn
-        if (a, d) == (0, 0) and b and c:
-            rgb_hwc = rgb_hwc.transpose(1, 0, 2)[::b, ::c]
-        elif (b, c) == (0, 0) and a and d:
-            rgb_hwc = rgb_hwc[::d, ::a]
-    return np.ascontiguousarray(rgb_hwc)
-
-
 def _cut_by_its_own_sizes(path: Path) -> str | None:
     part = cut_part(path)
     return f"it ends in its {part}" if part in MEDIA_PARTS else None
-
-
-def _because(error: SourceError, cause: BaseException) -> SourceError:
-    """The error with its cause, as `raise … from` has it, for errors that are yielded."""
-    error.__cause__ = cause
-    return error
