@@ -29,19 +29,25 @@ FramewireError
 │   └── FrameTooLarge      frame_too_large
 ├── InferenceError         inference_error        a batch went wrong
 │   ├── OutOfMemory        out_of_memory
+│   ├── ModelUnavailable   model_unavailable
+│   ├── InferenceHung      inference_hung
 │   └── ContractViolation  contract_violation
 ├── SinkError                                     results can't leave
 │   ├── OutputUnwritable   output_unwritable
 │   ├── DiskFull           disk_full
 │   ├── EndpointUnavailable endpoint_unavailable
 │   └── NoSubscriber       no_subscriber
+├── NoPublisher            no_publisher           nothing comes from a process
 └── InternalError          internal_error         a defect of framewire itself
 
 The code appears unchanged in messages, log lines, summaries and exit lines. The exit status says
-how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed.
+how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed, 70 it
+hung and had to be ended.
 """
 
 from typing import ClassVar
+
+from contracts.uris import redact
 
 
 class FramewireError(Exception):
@@ -51,8 +57,8 @@ class FramewireError(Exception):
     exit_status: int = 1
 
     def __str__(self) -> str:
-        """One line of valid Unicode, whatever a library or a file's name put into the text."""
-        text = " ".join(super().__str__().split())
+        """One line of valid Unicode without passwords, whatever a library put into the text."""
+        text = " ".join(redact(super().__str__()).split())
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

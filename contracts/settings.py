@@ -37,14 +37,21 @@ def _a_region(region: tuple[float, float, float, float]) -> tuple[float, float, 
 Region = Annotated[tuple[float, float, float, float], AfterValidator(_a_region)]
 
 
+def _without_last_newline(uri: str) -> str:
+    """A block of YAML ends with a newline, which nobody means."""
+    return uri.rstrip("\n") or uri
+
+
 class SourceSettings(BaseModel):
     """One place that frames come from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What is wrong with a source is said without its URI, which may carry a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    uri: Annotated[str, Field(pattern=r"^[^\x00]+$")]
+    uri: Annotated[str, Field(pattern=r"^[^\x00]+$"), AfterValidator(_without_last_newline)]
     """A video file, a webcam (`0`, `/dev/video0`), an image, a folder of them, `shots/*.jpg`, or a
-    URL: `rtsp://`, `rtsps://`, `rtmp://`, `http://` (also HLS), `udp://`."""
+    URL: `rtsp://`, `rtsps://`, `rtmp://`, `http://` (also HLS), `udp://`. In a URL, `${NAME}` is a
+    variable of the environment and `${file:PATH}` what is in a file."""
 
     id: SourceId = ""
     """Names the source in every message; made from the URI where it isn't given."""
@@ -104,12 +111,22 @@ class SourceSettings(BaseModel):
             raise ValueError("loop: needs realtime: true; a file job ends where its file ends")
         return self
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """What `repr` and `str` show: the URI without its credentials, and of options the names."""
+        for name, value in super().__repr_args__():
+            if name == "uri":
+                yield name, without_credentials(value)
+            else:
+                yield name, [*value] if name == "ffmpeg_options" else value
+
 
 class Settings(BaseModel):
     """Everything that `framewire run` can be told."""
 
     # The docstrings below are also the help texts of the command line.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)]
     """Where frames come from: a video, a webcam (`0`), images (`shots/*.jpg`), `rtsp://…`."""
@@ -285,6 +302,7 @@ def source_id_from(uri: str) -> str:
     """A readable id from the last part of a path: `/clips/My clip.mp4` gives `My-clip`."""
     if re.fullmatch(r"[0-9]{1,9}", uri):
         return f"webcam{uri}"
-    path = Path(without_credentials(uri).partition("?")[0] if "://" in uri else uri)
+    shown = without_credentials(uri)
+    path = Path(shown.partition("?")[0] if "://" in shown else shown)
     name = path.parent.name if set(path.name) & set("*?[") else path.stem
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.")[:48] or "source"

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from contracts.errors import BadSetting
 from contracts.settings import Settings, SourceSettings
-from contracts.uris import without_credentials
+from contracts.uris import breaks_off, without_credentials
 
 ENVIRONMENT_PREFIX = "FRAMEWIRE_"
 
@@ -37,6 +37,10 @@ def _read_file(file: Path) -> dict[str, Any]:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadSetting(f"config {file}: {error.strerror}") from error
+    except yaml.MarkedYAMLError as error:
+        # Not the lines that the error shows: there may be half of a password in them.
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise BadSetting(f"config {file}: not YAML: {line}{error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadSetting(f"config {file}: not YAML: {error}") from error
     if raw is None:
@@ -56,7 +60,18 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for key in ours.keys() - Settings.model_fields.keys():
         name = ENVIRONMENT_PREFIX + key.upper()
         raise BadSetting(f"{name}: unknown setting{_choices(key, Settings.model_fields)}")
-    return {key: value.split(",") if key == "sources" else value for key, value in ours.items()}
+    return {key: _split(value) if key == "sources" else value for key, value in ours.items()}
+
+
+def _split(sources: str) -> list[str]:
+    """At the commas, but not at one in a password."""
+    split: list[str] = []
+    for part in sources.split(","):
+        if split and breaks_off(split[-1]):
+            split[-1] += f",{part}"
+        else:
+            split.append(part)
+    return split
 
 
 def _explain(fault: ErrorDetails) -> str:
@@ -72,8 +87,10 @@ def _explain(fault: ErrorDetails) -> str:
         case "value_error":
             return fault["msg"].removeprefix("Value error, ")
     got = fault["input"]
+    if isinstance(got, str):
+        got = without_credentials(got)
     # Never a whole list or dictionary: a source in it may carry a password.
-    shown = f", got {without_credentials(repr(got))}" if isinstance(got, str | int | float) else ""
+    shown = f", got {got!r}" if isinstance(got, str | int | float) else ""
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}{shown}"
 
 
