@@ -29,20 +29,16 @@ FramewireError
 │   └── FrameTooLarge      frame_too_large
 ├── InferenceError         inference_error        a batch went wrong
 │   ├── OutOfMemory        out_of_memory
-│   ├── ModelUnavailable   model_unavailable
-│   ├── InferenceHung      inference_hung
 │   └── ContractViolation  contract_violation
 ├── SinkError                                     results can't leave
 │   ├── OutputUnwritable   output_unwritable
 │   ├── DiskFull           disk_full
 │   ├── EndpointUnavailable endpoint_unavailable
 │   └── NoSubscriber       no_subscriber
-├── NoPublisher            no_publisher           nothing comes from a process
 └── InternalError          internal_error         a defect of framewire itself
 
 The code appears unchanged in messages, log lines, summaries and exit lines. The exit status says
-how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed, 70 it
-hung and had to be ended.
+how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed.
 """
 
 from typing import ClassVar
