@@ -29,16 +29,20 @@ FramewireError
 │   └── FrameTooLarge      frame_too_large
 ├── InferenceError         inference_error        a batch went wrong
 │   ├── OutOfMemory        out_of_memory
+│   ├── ModelUnavailable   model_unavailable
+│   ├── InferenceHung      inference_hung
 │   └── ContractViolation  contract_violation
 ├── SinkError                                     results can't leave
 │   ├── OutputUnwritable   output_unwritable
 │   ├── DiskFull           disk_full
 │   ├── EndpointUnavailable endpoint_unavailable
 │   └── NoSubscriber       no_subscriber
+├── NoPublisher            no_publisher           nothing comes from a process
 └── InternalError          internal_error         a defect of framewire itself
 
 The code appears unchanged in messages, log lines, summaries and exit lines. The exit status says
-how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed.
+how far the run came: 2 it was asked wrongly, 3 it could not start, 1 it ran and something failed,
+70 it hung and had to be ended.
 """
 
 from typing import ClassVar
@@ -225,6 +229,19 @@ class OutOfMemory(InferenceError):
     code = "out_of_memory"
 
 
+class ModelUnavailable(InferenceError):
+    """The models kept failing and are to be loaded again; the frame was not looked at."""
+
+    code = "model_unavailable"
+
+
+class InferenceHung(InferenceError):
+    """A batch took longer than `inference_timeout_s`; the process ends, to be started anew."""
+
+    code = "inference_hung"
+    exit_status = 70
+
+
 class ContractViolation(InferenceError):
     """A model's output breaks the contract, so nothing of that frame is delivered."""
 
@@ -259,6 +276,13 @@ class NoSubscriber(SinkError):
     """The subscribers that the run was told to wait for did not come in time."""
 
     code = "no_subscriber"
+    exit_status = 3
+
+
+class NoPublisher(FramewireError):
+    """Nothing came from the endpoint in time: no run publishes there."""
+
+    code = "no_publisher"
     exit_status = 3
 
 

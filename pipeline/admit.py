@@ -51,7 +51,7 @@ def _admit_one(
     clamped = clamp_box(box_xyxy, frame.width, frame.height)
     try:
         return Detection(
-            box=_rounded(clamped),
+            box=rounded(clamped),
             score=round(score, SCORE_DECIMALS),
             class_id=class_id,
             class_name=detector.class_names[class_id],
@@ -61,7 +61,7 @@ def _admit_one(
         raise _violation(frame, detector, box_xyxy, error.errors()[0]["msg"]) from error
 
 
-def _rounded(box_xyxy: BoxXYXY) -> BoxXYXY:
+def rounded(box_xyxy: BoxXYXY) -> BoxXYXY:
     x1, y1, x2, y2 = (round(value, BOX_DECIMALS) for value in box_xyxy)
     return x1, y1, x2, y2
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from contracts.errors import ContractViolation, FramewireError
-from contracts.frame import Frame
+from contracts.errors import ContractViolation, FramewireError, InferenceError
+from contracts.frame import Captured, Frame
 from contracts.messages import (
     Classification,
     Detection,
@@ -16,6 +16,7 @@ from contracts.messages import (
 )
 from pipeline.admit import SCORE_DECIMALS
 from pipeline.carry import CarriedLabel
+from pipeline.classify import Label
 
 CROP_TOO_SMALL = "crop_too_small"
 """A detection of the frame is not classified: its box has a side below `min_crop_px`."""
@@ -29,11 +30,15 @@ def assemble(
     label_names: Sequence[str],
     stage_ms: StageTimes,
     batch_size: int,
-) -> FrameResult:
-    """The frame's result, validated whole. `labels` go by detection index, and may lack some.
+) -> FrameResult | FrameFailure:
+    """The frame's result, validated whole; its failure where a label could not be read.
 
-    Raises ContractViolation that names the frame and what is wrong.
+    `labels` go by detection index, and may lack some. Raises ContractViolation that names the frame
+    and what is wrong.
     """
+    for carried in labels.values():
+        if isinstance(carried.label, InferenceError):
+            return fail(frame, carried.label)
     unclassified = models.classifier is not None and len(labels) < len(detections)
     try:
         return FrameResult(
@@ -70,11 +75,11 @@ def _classifications(
             classified_at_frame=carried.frame_index,
         )
         for index, carried in sorted(labels.items())
-        if carried.label is not None
+        if isinstance(carried.label, Label)
     )
 
 
-def fail(frame: Frame, error: FramewireError) -> FrameFailure:
+def fail(frame: Captured, error: FramewireError) -> FrameFailure:
     """The message for a frame that has no result."""
     return FrameFailure(
         source_id=frame.source_id,

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from contracts.errors import InferenceError
 from contracts.frame import Frame
 from contracts.messages import Detection
 from pipeline.classify import Label
@@ -21,8 +22,9 @@ class CarriedLabel:
     frame_index: int
     width_px: float
     height_px: float
-    label: Label | None = None
-    """None until the classifier has spoken, which it has when the results are assembled."""
+    label: Label | InferenceError | None = None
+    """None until the classifier has spoken, which it has when the results are assembled; the error
+    where it could not."""
 
 
 class Carried:
@@ -52,7 +54,7 @@ class Carried:
         return fresh, True
 
     def begin_batch(self, frames: Sequence[Frame]) -> None:
-        """Labels that were never made are gone, and those of tracks that nobody has asked for.
+        """Labels that could not be made are gone, and those of tracks that nobody has asked for.
 
         That is, not in the last `FORGET_AFTER_FRAMES` frames of their source, or since it started
         again. How long a label may be carried (`every_n_frames`) has no part in it.
@@ -61,8 +63,13 @@ class Carried:
         self._known = {
             key: carried
             for key, carried in self._known.items()
-            if carried.label is not None and self._is_asked_for(key, newest)
+            if isinstance(carried.label, Label) and self._is_asked_for(key, newest)
         }
+        self._asked_at = {key: self._asked_at[key] for key in self._known}
+
+    def forget(self, source_id: str) -> None:
+        """The source has ended; a later one of its name has other objects."""
+        self._known = {key: one for key, one in self._known.items() if key[0] != source_id}
         self._asked_at = {key: self._asked_at[key] for key in self._known}
 
     def _is_asked_for(self, key: tuple[str, int], newest: Mapping[str, int]) -> bool:

@@ -1,31 +1,34 @@
 """The inference thread: gather → detect → admit → crop → classify → assemble → hand over."""
 
 import dataclasses
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
-from contracts.errors import ContractViolation, InferenceError
+from contracts.errors import BadSetting, InferenceError
 from contracts.frame import Delivery, Frame
-from contracts.messages import Detection, FrameFailure, FrameResult, Models
+from contracts.messages import Detection, FrameFailure, FrameResult, Models, SourceEnd
+from contracts.settings import SourceSettings
 from pipeline.admit import admit
 from pipeline.assemble import assemble, fail
-from pipeline.batcher import Batcher
+from pipeline.batcher import Batcher, Taken
+from pipeline.breaker import Breaker
 from pipeline.carry import Carried, CarriedLabel
 from pipeline.classify import Classifier
+from pipeline.contain import InferenceHealth, contain, without_trace
 from pipeline.detect import Detector, RawDetections
 from pipeline.label import label_batch
-from pipeline.stopwatch import Stopwatch
+from pipeline.number import DropsBefore, Numbering
+from pipeline.stopwatch import NEVER_QUEUED, Stopwatch
+from pipeline.stretches import Stretches
+from pipeline.view import WHOLE, View, view_of
 
 if TYPE_CHECKING:
     from pipeline.track import Tracks
 
 Made = TypeVar("Made")
 Rest = ParamSpec("Rest")
-
-log = logging.getLogger("framewire.pipeline")
 
 
 class Outbox(Protocol):
@@ -42,7 +45,9 @@ class Outbox(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pipeline:
-    """The models and how they are used. Only the inference thread touches it."""
+    """The models and how they are used. The inference thread's; other threads may set a source's
+    view before its first frame comes, and read `health`.
+    """
 
     detector: Detector
     classifier: Classifier | None
@@ -51,6 +56,10 @@ class Pipeline:
     min_crop_px: int = 32
     tracks: "Tracks | None" = None
     carried: Carried = dataclasses.field(default_factory=lambda: Carried(every_n_frames=1))
+    track: bool = False
+    """Whether sources are tracked that don't say."""
+    views: dict[str, View] = dataclasses.field(default_factory=dict)
+    health: InferenceHealth = dataclasses.field(default_factory=InferenceHealth)
 
     @property
     def models(self) -> Models:
@@ -58,50 +67,88 @@ class Pipeline:
         classifier = self.classifier.identity if self.classifier else None
         return Models(detector=self.detector.identity, classifier=classifier)
 
+    def view(self, frame: Frame) -> View:
+        """How frames of this source are looked at."""
+        return self.views.get(frame.source_id, WHOLE)
 
-def run_inference(batcher: Batcher, pipeline: Pipeline, outbox: Outbox) -> None:
+    def view_of(self, source: SourceSettings) -> View:
+        """How the source is to be looked at. Raises BadSetting where these models can't do that."""
+        view = view_of(source, self.detector.class_names, self.track)
+        if view.track and self.tracks is None:
+            raise BadSetting(f"source {source.id}: track: the run was started without tracking")
+        return view
+
+    def instead_of(self, worn: "Pipeline") -> "Pipeline":
+        """These models, going on with everything that the others knew of the sources."""
+        return dataclasses.replace(
+            self, tracks=worn.tracks, carried=worn.carried, views=worn.views, health=worn.health
+        )
+
+    def forget(self, source_id: str) -> None:
+        """Nothing is left of the source; one of the same name begins anew."""
+        self.views.pop(source_id, None)
+        self.carried.forget(source_id)
+        if self.tracks:
+            self.tracks.forget(source_id)
+
+
+def run_inference(
+    batcher: Batcher,
+    pipeline: Pipeline,
+    outbox: Outbox,
+    drops_before: DropsBefore,
+    breaker: Breaker,
+) -> None:
     """Run by the inference thread: every item of every source is in the outbox, in source order."""
-    empty_sources: set[str] = set()
-    failing_sources: dict[str, str] = {}
+    numbering, stretches = Numbering(drops_before), Stretches()
+    pipeline.health.works()
     try:
-        while items := batcher.gather():
-            frames = [item for item in items if isinstance(item, Frame)]
-            results = iter(infer_or_fail(pipeline, frames))
-            for item in items:
-                if isinstance(item, Frame):
-                    message = next(results)
-                    _log_failing_stretch(message, failing_sources)
-                    _log_empty_stretch(message, empty_sources)
-                    outbox.put(Delivery(message, item))
-                else:
-                    outbox.put(Delivery(item))
+        while not batcher.ended:
+            pipeline = breaker.mended(pipeline)
+            batch = batcher.gather(breaker.retry_at_s, breaker.holds_files)
+            results = iter(_infer_unless_open(pipeline, breaker, batch))
+            for item, *_ in batch:
+                message = numbering.number(next(results) if isinstance(item, Frame) else item)
+                stretches.log(message)
+                outbox.put(Delivery(message, item if isinstance(item, Frame) else None))
+                if isinstance(message, SourceEnd):
+                    pipeline.forget(message.source_id)
     finally:
         outbox.close()
 
 
-def infer_or_fail(
-    pipeline: Pipeline, frames: Sequence[Frame]
+def _infer_unless_open(
+    pipeline: Pipeline, breaker: Breaker, batch: Sequence[Taken]
 ) -> Sequence[FrameResult | FrameFailure]:
-    """One message a frame. An exception of the models fails the whole batch, by name."""
-    try:
-        return infer(pipeline, frames) if frames else []
-    except Exception as error:
-        log.debug("", exc_info=True)
-        named = error
-        if not isinstance(named, InferenceError):
-            named = InferenceError(f"{type(error).__name__}: {error}")
-        return [fail(frame, named) for frame in frames]
+    """One message a frame; while the models are out of order, that they are."""
+    taken_ns = {one.item: one.taken_ns for one in batch if isinstance(one.item, Frame)}
+    if breaker.retry_at_s is not None:
+        return [breaker.refuse(frame) for frame in taken_ns]
+    if not taken_ns:
+        return []
+    with pipeline.health.busy():
+        messages = infer(pipeline, list(taken_ns), taken_ns)
+    breaker.saw(messages)
+    return messages
 
 
-def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | FrameFailure]:
-    """One message a frame, in their order. A frame that breaks the contract fails alone."""
-    watch = Stopwatch()
+def infer(
+    pipeline: Pipeline, frames: Sequence[Frame], taken_ns: Mapping[Frame, int] = NEVER_QUEUED
+) -> list[FrameResult | FrameFailure]:
+    """One message a frame, in their order. A frame that the models can't take fails alone.
+
+    `taken_ns` says when each was taken from its queue.
+    """
+    watch = Stopwatch(taken_ns)
     with watch.stage("detect"):
-        raw = pipeline.detector.detect(frames)
+        seen = [pipeline.view(frame).look_at(frame) for frame in frames]
+        raw = contain(pipeline.detector.detect, seen, pipeline.health)
     with watch.stage("assemble"):
         found = [
-            _or_fail(frame, _admit_and_follow, raw_of_frame, pipeline)
-            for frame, raw_of_frame in zip(frames, raw, strict=True)
+            fail(frame, said)
+            if isinstance(said, InferenceError)
+            else _or_fail(frame, _admit_and_follow, part, said, pipeline)
+            for frame, part, said in zip(frames, seen, raw, strict=True)
         ]
     labels = _label(pipeline, frames, found, watch)
     return [
@@ -121,13 +168,17 @@ def infer(pipeline: Pipeline, frames: Sequence[Frame]) -> list[FrameResult | Fra
     ]
 
 
-def _admit_and_follow(frame: Frame, raw: RawDetections, pipeline: Pipeline) -> list[Detection]:
+def _admit_and_follow(
+    frame: Frame, seen: Frame, raw: RawDetections, pipeline: Pipeline
+) -> list[Detection]:
     """The frame's detections of `min_score` or more, each with its track where it has one.
 
-    The tracker sees the lower ones too: an object half hidden is found, only less surely.
+    The tracker sees the lower ones too: an object half hidden is found, only less surely. It sees
+    each frame once, whatever was tried again before.
     """
-    detections = admit(frame, raw, pipeline.detector)
-    if pipeline.tracks:
+    view = pipeline.view(frame)
+    detections = view.pick(frame, admit(seen, raw, pipeline.detector))
+    if view.track and pipeline.tracks:
         detections = pipeline.tracks.follow(frame, detections)
     return [detection for detection in detections if detection.score >= pipeline.min_score]
 
@@ -148,6 +199,7 @@ def _label(
         pipeline.device,
         pipeline.min_crop_px,
         watch,
+        pipeline.health,
     )
 
 
@@ -157,37 +209,8 @@ def _or_fail(
     *rest: Rest.args,
     **named: Rest.kwargs,
 ) -> Made | FrameFailure:
-    """What the step makes of the frame, or the frame's failure where that breaks the contract."""
+    """What the step makes of the frame, or the frame's failure where it raises."""
     try:
         return step(frame, *rest, **named)
-    except ContractViolation as error:
-        return fail(frame, error)
-
-
-def _log_failing_stretch(
-    message: FrameResult | FrameFailure, failing_sources: dict[str, str]
-) -> None:
-    """One line where a source's frames begin to fail, by code, and one where they work again."""
-    source_id = message.source_id
-    failing = failing_sources.get(source_id)
-    if isinstance(message, FrameFailure):
-        if message.code != failing:
-            at = (source_id, message.code, message.frame_index)
-            log.error("%s: %s from frame %d on: %s", *at, message.message)
-        failing_sources[source_id] = message.code
-    elif failing:
-        del failing_sources[source_id]
-        log.info("%s: no %s any more at frame %d", source_id, failing, message.frame_index)
-
-
-def _log_empty_stretch(message: FrameResult | FrameFailure, empty_sources: set[str]) -> None:
-    """One line where a source begins to show nothing, and one where it shows something again."""
-    if isinstance(message, FrameFailure):
-        return
-    source_id = message.source_id
-    if not message.detections and source_id not in empty_sources:
-        empty_sources.add(source_id)
-        log.info("%s: no_detections from frame %d on", source_id, message.frame_index)
-    elif message.detections and source_id in empty_sources:
-        empty_sources.remove(source_id)
-        log.info("%s: detections again at frame %d", source_id, message.frame_index)
+    except Exception as error:
+        return fail(frame, without_trace(error))

@@ -8,7 +8,8 @@ import torch
 from contracts.frame import Frame
 from contracts.messages import Detection, FrameFailure
 from pipeline.carry import Carried, CarriedLabel
-from pipeline.classify import Classifier
+from pipeline.classify import Classifier, Label
+from pipeline.contain import InferenceHealth, contain
 from pipeline.crop import CropBox, crop
 from pipeline.stopwatch import Stopwatch
 
@@ -35,10 +36,11 @@ def label_batch(
     device: torch.device,
     min_crop_px: int,
     watch: Stopwatch,
+    health: InferenceHealth,
 ) -> list[dict[int, CarriedLabel]]:
     """For each frame the labels by detection index; detections too small to crop have none.
 
-    Crops of all frames are made and classified together.
+    Crops of all frames are made and classified together; a label that can't be read is an error.
     """
     labels: list[dict[int, CarriedLabel]] = [{} for _ in frames]
     due: list[tuple[_Candidate, CarriedLabel]] = []
@@ -48,14 +50,17 @@ def label_batch(
         labels[candidate.position][candidate.index] = label
         due += [(candidate, label)] if is_due else []
     images = [frame.image_hwc for frame in frames]
-    for start in range(0, len(due), MAX_CROPS_AT_ONCE):
-        part = due[start : start + MAX_CROPS_AT_ONCE]
+
+    def read(part: Sequence[tuple[_Candidate, CarriedLabel]]) -> Sequence[Label]:
         boxes = [CropBox(candidate.position, candidate.detection.box) for candidate, _ in part]
         with watch.stage("crop"):
             crops = crop(images, boxes, classifier.transform, device)
         with watch.stage("classify"):
-            made = classifier.classify(crops)
-        for (_, label), said in zip(part, made, strict=True):
+            return classifier.classify(crops)
+
+    for start in range(0, len(due), MAX_CROPS_AT_ONCE):
+        part = due[start : start + MAX_CROPS_AT_ONCE]
+        for (_, label), said in zip(part, contain(read, part, health), strict=True):
             label.label = said
     return labels
 

@@ -45,6 +45,7 @@ def load_pipeline(settings: Settings) -> Pipeline:
         settings.min_crop_px,
         tracks,
         Carried(settings.classify_every),
+        settings.track,
     )
 
 
@@ -103,12 +104,7 @@ def _runtime_of_onnx(
 
 def make_tracks(settings: Settings) -> "Tracks | None":
     """None where no source is tracked; the tracker and what it needs is loaded only then."""
-    tracked = {
-        source.id
-        for source in settings.sources
-        if (settings.track if source.track is None else source.track)
-    }
-    if not tracked:
+    if not settings.track and not any(source.track for source in settings.sources):
         return None
     try:
         from pipeline.track import Tracks
@@ -116,7 +112,7 @@ def make_tracks(settings: Settings) -> "Tracks | None":
         raise BadSetting(
             f"track: needs the tracker: pip install 'framewire[track]' ({error})"
         ) from error
-    return Tracks(tracked, settings.min_score)
+    return Tracks(settings.min_score)
 
 
 def _say(model: Detector | Classifier, device: torch.device) -> None:

@@ -2,11 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from contracts.frame import Frame
 from contracts.messages import StageTimes
+
+NEVER_QUEUED: Mapping[Frame, int] = MappingProxyType({})
 
 
 class Stopwatch:
@@ -16,8 +19,10 @@ class Stopwatch:
     them. Detect and classify read theirs, so only crop's time can appear under classify.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, taken_ns: Mapping[Frame, int] = NEVER_QUEUED) -> None:
+        """`taken_ns` says when each frame was taken from its queue."""
         self._started_ns = time.monotonic_ns()
+        self._taken_ns = taken_ns
         self._spent_ns: Counter[str] = Counter()
 
     @contextmanager
@@ -30,10 +35,15 @@ class Stopwatch:
             self._spent_ns[name] += time.monotonic_ns() - started_ns
 
     def times_of(self, frame: Frame) -> StageTimes:
-        """The batch's times, with the frame's own decoding and waiting, in milliseconds."""
+        """The batch's times, with the frame's own decoding and waiting, in milliseconds.
+
+        Until the batch began the frame waited for the others to come and to be converted.
+        """
+        taken_ns = self._taken_ns.get(frame, self._started_ns)
         return StageTimes(
             decode_ms=_ms(frame.decode_ms * 1e6),
-            queue_ms=_ms(self._started_ns - frame.captured_ns),
+            queue_ms=_ms(taken_ns - frame.captured_ns),
+            batch_ms=_ms(self._started_ns - taken_ns),
             **{f"{name}_ms": _ms(self._spent_ns[name]) for name in _STAGES},
         )
 

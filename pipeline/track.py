@@ -10,7 +10,7 @@ with new ones.
 
 import itertools
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import supervision
@@ -35,25 +35,28 @@ log = logging.getLogger("framewire.pipeline")
 class Tracks:
     """Used by the inference thread only, frame by frame in the order of each source."""
 
-    def __init__(self, tracked: Collection[str], min_score: float) -> None:
-        """Follows the sources of the ids in `tracked`, and leaves the others as they are.
-
-        Only detections of `min_score` or more begin a track; lower ones may carry one on.
-        """
-        self._tracked = tracked
+    def __init__(self, min_score: float) -> None:
+        """Only detections of `min_score` or more begin a track; lower ones may carry one on."""
         self._min_score = min_score
         self._sources: dict[str, _SourceTracks] = {}
         self._next_id = itertools.count()
 
     def follow(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
         """The same detections in the same order, with `track_id` where the object is known."""
-        if frame.source_id not in self._tracked:
-            return list(detections)
         tracks = self._sources.get(frame.source_id)
         if tracks is None or frame.frame_index == 0 or not tracks.goes_on_at(frame):
             tracks = _SourceTracks(self._min_score, self._next_id)
             self._sources[frame.source_id] = tracks
-        return tracks.follow(frame, detections)
+        try:
+            return tracks.follow(frame, detections)
+        except Exception:
+            # What a tracker knows that broke off in the middle can't be trusted any more.
+            self.forget(frame.source_id)
+            raise
+
+    def forget(self, source_id: str) -> None:
+        """The source has ended, or its objects can't be followed on; the next ones are new."""
+        self._sources.pop(source_id, None)
 
 
 class _SourceTracks:

@@ -1,18 +1,20 @@
 """Frames, and models that stand in at the pipeline's two protocols."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.frame import Frame, utc_now
+from contracts.frame import Captured, Frame, LatentFrame, utc_now
 from contracts.messages import ModelIdentity
 from pipeline.classify import Label
 from pipeline.crop import CropTransform
 from pipeline.detect import RawDetections
 
+STAMP = tuple(Captured.__dataclass_fields__)
 Box = tuple[float, float, float, float]
 
 
@@ -41,6 +43,16 @@ def frame(
         captured_ns=time.monotonic_ns(),
         decode_ms=1.5,
     )
+
+
+def latent(
+    index: int = 0,
+    source_id: str = "cam",
+    pixels: Callable[[], Any] = lambda: np.full((48, 64, 3), 128, np.uint8),
+) -> LatentFrame:
+    """A frame whose pixels are yet to be made."""
+    stamp = {name: getattr(frame(index, source_id), name) for name in STAMP}
+    return LatentFrame(**stamp, n_bytes=48 * 64 * 3, pixels=pixels)
 
 
 def raw(*boxes: Box, score: float = 0.9, class_id: int = 1) -> RawDetections:

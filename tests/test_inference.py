@@ -4,16 +4,18 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from contracts.errors import InferenceError
+from contracts.errors import OutOfMemory
 from contracts.frame import Delivery, Frame, StreamItem
 from contracts.messages import FrameFailure, FrameResult
 from pipeline import label
 from pipeline.batcher import Batcher
+from pipeline.breaker import Breaker
 from pipeline.classify import Label
 from pipeline.detect import RawDetections
 from pipeline.inference import Pipeline, infer, run_inference
@@ -32,19 +34,29 @@ def pipeline(
     return Pipeline(detector, classifier, CPU, min_crop_px=min_crop_px)
 
 
+def make_queue(bell: threading.Condition | None = None, depth: int = 100) -> BoundedQueue[Any]:
+    """A queue that waits when it is full."""
+    return BoundedQueue(
+        depth=depth, max_bytes=10**9, when_full="block", size_of=lambda _i: 1, bell=bell
+    )
+
+
+def never_rebuilt() -> Pipeline:
+    raise AssertionError
+
+
 def run_through(items: Sequence[StreamItem], the_pipeline: Pipeline) -> list[Delivery]:
     """What leaves the inference thread for these items of one source."""
     bell = threading.Condition()
-    queue: BoundedQueue[StreamItem] = BoundedQueue(
-        depth=100, max_bytes=10**9, when_full="block", size_of=lambda _i: 1, bell=bell
-    )
-    outbox: BoundedQueue[Delivery] = BoundedQueue(
-        depth=100, max_bytes=10**9, when_full="block", size_of=lambda _i: 1
-    )
+    batcher = Batcher(bell, 4, 0, 10**9, lambda _frame, _why: None)
+    queue, outbox = make_queue(bell), make_queue()
+    batcher.add("cam", queue)
     for item in items:
         queue.put(item)
     queue.close()
-    run_inference(Batcher([queue], bell, 4, 0, 10**9), the_pipeline, outbox)
+    batcher.close()
+    breaker = Breaker(never_rebuilt, the_pipeline.health)
+    run_inference(batcher, the_pipeline, outbox, lambda _source, _index: {}, breaker)
     return list(iter(outbox.take, None))
 
 
@@ -152,20 +164,24 @@ class FailingDetector(FixedDetector):
         return super().detect(frames)
 
 
-def test_an_exception_of_a_model_fails_its_batch_by_name_and_the_thread_goes_on(
+def test_an_exception_of_a_model_fails_by_name_what_it_comes_of_and_the_thread_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     deliveries = run_through([frame(i) for i in range(6)], pipeline(FailingDetector(BIG)))
     messages = [delivery.message for delivery in deliveries]
-    assert [m.schema_name for m in messages] == ["framewire.failure"] * 4 + ["framewire.frame"] * 2
-    failure = messages[0]
+    assert [m.schema_name for m in messages] == [
+        "framewire.frame",
+        "framewire.failure",
+        *["framewire.frame"] * 4,
+    ]
+    failure = messages[1]
     assert isinstance(failure, FrameFailure)
     assert (failure.code, failure.message) == (
         "inference_error",
         "RuntimeError: the device fell over",
     )
     lines = [record.getMessage() for record in caplog.records]
-    assert lines == ["cam: inference_error from frame 0 on: RuntimeError: the device fell over"]
+    assert lines == ["cam: inference_error from frame 1 on: RuntimeError: the device fell over"]
     assert "Traceback" not in caplog.text
 
 
@@ -187,11 +203,11 @@ def test_a_model_that_keeps_failing_is_logged_once_and_once_more_when_it_works_a
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "framewire")
-    detector = RaisingDetector(InferenceError("model m.onnx: out of memory"), until=40)
+    detector = RaisingDetector(OutOfMemory("model m.onnx: no memory"), until=40)
     run_through([frame(i) for i in range(48)], pipeline(detector))
     assert [record.getMessage() for record in caplog.records] == [
-        "cam: inference_error from frame 0 on: model m.onnx: out of memory",
-        "cam: no inference_error any more at frame 40",
+        "cam: out_of_memory from frame 0 on: model m.onnx: no memory",
+        "cam: no out_of_memory any more at frame 40",
     ]
 
 
@@ -201,7 +217,7 @@ def test_the_trace_of_a_models_exception_is_there_for_who_debugs(
     caplog.set_level(logging.DEBUG, "framewire")
     run_through([frame(0)], pipeline(RaisingDetector(KeyError("boxes"), until=1)))
     traced = [record for record in caplog.records if record.exc_info]
-    assert [record.levelno for record in traced] == [logging.DEBUG]
+    assert [record.levelno for record in traced] == [logging.DEBUG] * 2
 
 
 def test_frames_that_keep_breaking_the_contract_are_logged_once(
@@ -264,13 +280,12 @@ def test_a_corrupt_frame_keeps_its_mark() -> None:
 
 def test_when_nobody_takes_deliveries_the_thread_ends() -> None:
     bell = threading.Condition()
-    queue: BoundedQueue[StreamItem] = BoundedQueue(
-        depth=9, max_bytes=10**9, when_full="block", size_of=lambda _i: 1, bell=bell
-    )
-    outbox: BoundedQueue[Delivery] = BoundedQueue(
-        depth=1, max_bytes=10**9, when_full="block", size_of=lambda _i: 1
-    )
+    batcher = Batcher(bell, 4, 0, 10**9, lambda _frame, _why: None)
+    queue, outbox = make_queue(bell), make_queue()
+    batcher.add("cam", queue)
     outbox.abandon()
     queue.put(frame(0))
+    the_pipeline = pipeline(FixedDetector(BIG))
+    breaker = Breaker(never_rebuilt, the_pipeline.health)
     with pytest.raises(QueueClosed):
-        run_inference(Batcher([queue], bell, 4, 0, 10**9), pipeline(FixedDetector(BIG)), outbox)
+        run_inference(batcher, the_pipeline, outbox, lambda _source, _index: {}, breaker)

@@ -1,0 +1,65 @@
+"""How one source is looked at: where, for which classes, and whether its objects are followed."""
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Sequence
+
+from contracts.errors import BadSetting
+from contracts.frame import Frame
+from contracts.messages import Detection
+from contracts.settings import Region, SourceSettings
+from pipeline.region import Window, cut, put_back, window_of
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A source that says nothing of it is looked at whole, for every class."""
+
+    region: Region | None = None
+    classes: frozenset[str] = frozenset()
+    """Empty: all that the detector knows."""
+    track: bool = False
+
+    def look_at(self, frame: Frame) -> Frame:
+        """What the detector is shown of the frame."""
+        window = self._window(frame)
+        return cut(frame, window) if window else frame
+
+    def pick(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
+        """Of the detections in what it was shown, those asked for, where they are in the frame."""
+        picked = [
+            detection
+            for detection in detections
+            if not self.classes or detection.class_name in self.classes
+        ]
+        window = self._window(frame)
+        if window is None:
+            return picked
+        return [put_back(one, window, frame.width, frame.height) for one in picked]
+
+    def _window(self, frame: Frame) -> Window | None:
+        return self.region and window_of(self.region, frame.width, frame.height)
+
+
+WHOLE = View()
+
+
+def view_of(source: SourceSettings, class_names: Collection[str], track: bool) -> View:
+    """As the source's settings say; `track` is what holds for those that don't.
+
+    Raises BadSetting where the detector has no class of a name that is asked for.
+    """
+    for name in source.classes:
+        if name not in class_names:
+            close = difflib.get_close_matches(name, class_names, n=3)
+            hint = (
+                f"did you mean {' or '.join(close)}?" if close else f"there is {_some(class_names)}"
+            )
+            raise BadSetting(f"source {source.id}: classes: the detector knows no {name!r}; {hint}")
+    asked = track if source.track is None else source.track
+    return View(source.region, frozenset(source.classes), asked)
+
+
+def _some(class_names: Collection[str]) -> str:
+    few = ", ".join(sorted(class_names)[:8])
+    return few if len(class_names) <= 8 else f"{few}, …"
