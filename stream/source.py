@@ -7,31 +7,39 @@ from typing import Literal
 
 from contracts.errors import BadSetting, SourceNotFound
 from contracts.uris import without_credentials
+from stream.connect import SCHEMES
 from stream.file import FileReader
 from stream.images import IMAGE_SUFFIXES, ImagesReader, natural_key
-from stream.reader import Reader
+from stream.lost import scheme_of
+from stream.network import NetworkReader
+from stream.reader import Reader, ReaderOptions
+from stream.realtime import RealtimeReader
 from stream.webcam import WebcamReader
 
-SourceKind = Literal["video", "webcam", "images"]
+SourceKind = Literal["video", "webcam", "images", "network"]
 _MAGIC = re.compile(r"[*?[]")
-_READABLE = "a video file, a webcam (0, /dev/video0), an image, a folder of them, or a pattern"
+_READABLE = (
+    "a video file, a webcam (0, /dev/video0), an image, a folder of them, a pattern, or a URL"
+)
 
 
 def identify(uri: str) -> SourceKind:
     """What kind of source this is. Looks at names only and opens nothing.
 
-    `SourceNotFound` where no such file, folder, device or match is there; `BadSetting` for a URL.
+    `SourceNotFound` where no such file, folder, device or match is there; `BadSetting` for a URL
+    whose scheme can't be read. A URL may still have references to secrets in it.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri):
-        shown = without_credentials(uri)
-        scheme = uri.partition("://")[0]
-        raise BadSetting(f"{shown}: {scheme} URLs can't be read yet; expected {_READABLE}")
+        if scheme_of(uri) not in SCHEMES:
+            text = f"{scheme_of(uri)} URLs can't be read; expected {', '.join(SCHEMES)}"
+            raise BadSetting(f"{without_credentials(uri)}: {text}")
+        return "network"
     if _camera_number(uri) is not None:
         return "webcam"
     path = Path(uri)
     if not path.exists():
         if not _MAGIC.search(uri):
-            raise SourceNotFound(f"{uri}: no such file or folder")
+            raise SourceNotFound(f"{uri}: no such file or folder; expected {_READABLE}")
         find_images(uri)
         return "images"
     if re.fullmatch(r"/dev/video\d+", uri):
@@ -42,17 +50,38 @@ def identify(uri: str) -> SourceKind:
     return "video"
 
 
-def open_reader(uri: str, max_frame_pixels: int) -> Reader:
-    """The open source; whoever opens it closes it. Errors of `identify`, and of opening."""
+def is_live(uri: str, realtime: bool = False) -> bool:
+    """True where frames are lost unless they are read in time. Raises as `identify` does.
+
+    `BadSetting` where `realtime` is asked of what is no video file.
+    """
+    kind = identify(uri)
+    if realtime and kind != "video":
+        raise BadSetting(f"{without_credentials(uri)}: realtime is for video files, not for {kind}")
+    return realtime or kind in ("network", "webcam")
+
+
+def open_reader(uri: str, options: ReaderOptions | int) -> Reader:
+    """The open source; whoever opens it closes it. Errors of `is_live`, and of opening.
+
+    A number stands for options that say only `max_frame_pixels`.
+    """
+    if isinstance(options, int):
+        options = ReaderOptions(max_frame_pixels=options)
+    is_live(uri, options.realtime)
     match identify(uri):
+        case "network":
+            return NetworkReader(uri, options)
         case "webcam":
             number = _camera_number(uri)
-            return WebcamReader(uri if number is None else number, max_frame_pixels)
+            return WebcamReader(uri if number is None else number, options.max_frame_pixels)
         case "images":
             paths, folder = find_images(uri)
-            return ImagesReader(paths, folder, max_frame_pixels)
+            return ImagesReader(paths, folder, options.max_frame_pixels)
+        case "video" if options.realtime:
+            return RealtimeReader(Path(uri), options)
         case "video":
-            return FileReader(Path(uri), max_frame_pixels)
+            return FileReader(Path(uri), options.max_frame_pixels)
 
 
 def find_images(uri: str) -> tuple[list[Path], Path]:

@@ -1,6 +1,7 @@
 """From a URI to its kind and its reader, and what is said where there is neither."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from PIL import Image
 
 from contracts.errors import BadSetting, FramewireError, SourceNotFound
 from contracts.uris import without_credentials
-from stream.reader import Picture
-from stream.source import find_images, identify, open_reader
+from stream.reader import Picture, ReaderOptions
+from stream.source import find_images, identify, is_live, open_reader
 from tests.clips import write_clip
 
 MEGAPIXEL = 10**6
@@ -79,8 +80,8 @@ def test_a_file_whose_name_looks_like_a_pattern_is_the_file(tmp_path: Path) -> N
         ("{}/*.gif", SourceNotFound, "matches nothing"),
         ("{}/shots/*.txt", SourceNotFound, "no images"),
         ("{}/empty", SourceNotFound, "no images"),
-        ("rtsp://user:secret@door.example/1", BadSetting, "rtsp URLs can't be read yet"),
-        ("https://example.com/clip.mp4", BadSetting, "https URLs can't be read yet"),
+        ("ftp://user:secret@door.example/1", BadSetting, "ftp URLs can't be read; expected rtsp,"),
+        ("file:///clip.mp4", BadSetting, "file URLs can't be read"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(
@@ -106,6 +107,60 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 )
 def test_urls_are_shown_without_their_credentials(uri: str, shown: str) -> None:
     assert without_credentials(uri) == shown
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "rtsp://user:secret@door.example/1",
+        "RTSPS://door.example:322/1",
+        "rtsp://${file:/run/user}:${PASSWORD}@door.example/1",
+        "rtmp://door.example/live/key",
+        "http://door.example/a.m3u8",
+        "https://door.example/clip.mp4",
+        "udp://239.0.0.1:5000",
+        "tcp://door.example:5000",
+    ],
+)
+def test_urls_are_of_the_network_and_live(uri: str) -> None:
+    assert identify(uri) == "network"
+    assert is_live(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("udp://door.example", "expected a port"),
+        ("tcp://user:secret@door.example/1", "expected a port"),
+        ("rtsp:///1", "expected a host"),
+        ("rtsp://door.example:port/1", "can't be read"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused_before_anything_is_opened(uri: str, says: str) -> None:
+    with pytest.raises(BadSetting, match=says) as caught:
+        open_reader(uri, MEGAPIXEL)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_is_live_only_as_a_camera(shots: Path) -> None:
+    clip = str(write_clip(shots / "clip.mp4", 2))
+    assert not is_live(clip)
+    assert is_live(clip, realtime=True)
+    assert is_live("0")
+    assert not is_live(str(shots))
+    stopped = threading.Event()
+    stopped.set()
+    options = ReaderOptions(max_frame_pixels=MEGAPIXEL, realtime=True, stop=stopped)
+    reader = open_reader(clip, options)
+    assert reader.live
+    assert list(reader.pictures()) == []
+
+
+@pytest.mark.parametrize("uri", ["0", "{}", "rtsp://door.example/1"])
+def test_only_a_video_file_plays_in_real_time(shots: Path, uri: str) -> None:
+    options = ReaderOptions(max_frame_pixels=MEGAPIXEL, realtime=True)
+    with pytest.raises(BadSetting, match="realtime is for video files"):
+        open_reader(uri.format(shots), options)
 
 
 def test_identifying_opens_no_file(shots: Path) -> None:
