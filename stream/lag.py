@@ -30,12 +30,12 @@ class Lag:
         self._lowest_of_spans: deque[float] = deque(maxlen=SPANS_KEPT)
 
     def of(self, clock_s: float | None, arrived_s: float) -> float:
-        """Seconds that the frame of this time came late; 0 where it has no time.
+        """Seconds that the frame of this time came late; 0 where it has no time, or the last one's.
 
         `clock_s` is the stream's clock, `arrived_s` the monotonic one. A stream's clock that jumps
         back begins anew; one that jumps ahead sets the smallest difference, and needs no more.
         """
-        if clock_s is None:
+        if clock_s is None or clock_s == self._clock_s:
             return 0.0
         if self._clock_s is None or clock_s < self._clock_s - JUMP_BACK_S:
             self._begin(arrived_s)

@@ -94,3 +94,7 @@ def test_times_a_few_frames_out_of_order_don_t_begin_anew() -> None:
     begins = [(i * FRAME_S, i * FRAME_S) for i in range(10)]
     late = [(0.4 + clock * FRAME_S, 5.4 + i * FRAME_S) for i, clock in enumerate(order)]
     assert min(lags(begins + late)[10:]) > 4.8
+
+
+def test_a_clock_that_stands_still_tells_nothing() -> None:
+    assert max(lags((7.0, i * FRAME_S) for i in MINUTES)) == 0
