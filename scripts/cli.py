@@ -132,22 +132,36 @@ def run_command(log_level: str, **given: Any) -> int:
 
 
 @commands.command("verify", context_settings=CONTEXT)
-@click.option("--frames", "n_frames", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "--frames",
+    "n_frames",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Of each source.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How often each is timed, in turn.",
+)
 @setting_options
-def verify_command(n_frames: int, **given: Any) -> int:
-    """Compare what can compute the models here, on frames of one source.
+def verify_command(n_frames: int, rounds: int, **given: Any) -> int:
+    """Compare what can compute the models here, on frames of the sources.
 
-    Prints, for each runtime and precision, its time for a frame and how far it is from the
-    reference in float32. Exit status 1 where one is outside the bounds.
+    Prints, for each runtime and precision, its time for a frame (median of the rounds, and their
+    range) and how far it is from the reference in float32. Exit status 1 where one is outside the
+    bounds.
     """
     settings = _settings_from(**given)
-    from rich.console import Console
-
     from scripts.console import set_up_logging
+    from scripts.tables import standard_output
     from scripts.verify import verify
 
     set_up_logging("warning")
-    return verify(settings, n_frames, Console())
+    return verify(settings, n_frames, rounds, standard_output())
 
 
 @commands.command("listen", context_settings=CONTEXT)

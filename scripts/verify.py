@@ -1,187 +1,174 @@
 """`framewire verify`: do the runtimes here agree, on the same frames, and what does each cost?
 
-The reference is the plainest way to compute the model in float32: torch itself for torchvision's,
-ONNX Runtime for a file. The bounds are those within which a result means the same: boxes that
-overlap by 0.99, scores within 0.01 in float32 and 0.02 below it, the same classes.
+Every way to compute a model is compared with the reference (`scripts/ways.py`), and timed in turn
+with it: A B C, A B C, so that what else the machine does falls on all alike. Detector and
+classifier are compared apart: each classifier is given the same crops, eight of every frame.
 """
 
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import numpy as np
-import torch
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
-from torchvision.ops import box_iou
+from rich.progress import Progress
+from rich.table import Column, Table
 
-from contracts.errors import BadSetting, FramewireError, InferenceError
+from contracts.errors import BadSetting
 from contracts.frame import Frame, still_frame
-from contracts.messages import Detection, FrameResult
-from contracts.settings import Settings
-from pipeline.inference import Pipeline, infer
-from pipeline.load import load_pipeline
-from stream.reader import Picture
+from contracts.messages import Detection, ModelIdentity
+from contracts.settings import Settings, SourceSettings
+from scripts.agreement import MAX_SCORE_GAP, Agreement, compare_detections, compare_labels
+from scripts.console import console as standard_error
+from scripts.ways import CROPS, Boxes, Way, boxes_of, classifier_ways, detector_ways
+from stream.reader import Latent, Picture
 from stream.source import open_reader
 
-MIN_IOU = 0.99
-MAX_SCORE_DIFFERENCE = {"float32": 0.01, "bfloat16": 0.02, "float16": 0.02}
-MATCH_IOU = 0.5
-"""Two boxes of a class that overlap by more are taken for the same object."""
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What was seen of one way: the median time for a frame in each round, and how it agrees."""
+
+    model: str
+    identity: ModelIdentity
+    round_ms: Sequence[float]
+    agreement: Agreement
+
+    @property
+    def agrees(self) -> bool:
+        """Within the bounds of its precision."""
+        return self.agreement.within(self.identity.precision)
 
 
-@dataclasses.dataclass
-class Agreement:
-    """How one way of computing compares with the reference, over all frames."""
-
-    objects: int = 0
-    unpaired: int = 0
-    """Objects that only one of the two found. One next to `min_score` may fall on either side."""
-    worst_iou: float = 1.0
-    worst_score: float = 0.0
-    labels: int = 0
-    other_labels: int = 0
-
-    def within(self, precision: str) -> bool:
-        """True when every pair is within the bounds, and no object has another class or label."""
-        close = self.worst_iou >= MIN_IOU and self.worst_score <= MAX_SCORE_DIFFERENCE[precision]
-        return close and self.unpaired == 0 and self.other_labels == 0
-
-
-def verify(settings: Settings, n_frames: int, console: Console) -> int:
+def verify(settings: Settings, n_frames: int, rounds: int, console: Console) -> int:
     """The table is printed; 1 where a way of computing is outside its bounds, else 0."""
-    frames = read_frames(settings, n_frames)
-    columns: list[list[str]] = []
-    reference: list[FrameResult] | None = None
-    outside = False
-    for way in ways(settings):
-        try:
-            pipeline = load_pipeline(way)
-        except FramewireError as error:
-            if reference is None:
-                raise
-            console.print(f"{way.runtime} {way.precision}: {error}", soft_wrap=True)
-            continue
-        results = run(pipeline, frames, f"{way.runtime} {way.precision}")
-        reference = reference or results
-        agreement = compare(reference, results)
-        is_within = agreement.within(way.precision)
-        outside |= not is_within
-        verdict = "agrees" if is_within else "[red]does not agree[/]"
-        columns.append([*_column(pipeline, results, agreement), verdict])
-    title = f"{len(frames)} frames of {settings.sources[0].uri}"
-    console.print(_table(title, columns))
-    return 1 if outside else 0
+    frames = [frame for source in settings.sources for frame in read(settings, source, n_frames)]
+    rows, found = compare_detector(settings, frames, rounds, f"detector {settings.detector}")
+    if settings.classifier != "none":
+        boxes = boxes_of(frames, found, settings.min_crop_px)
+        rows += compare_classifier(settings, frames, boxes, rounds, of_classifier(settings))
+    uris = ", ".join(source.uri for source in settings.sources)
+    console.print(f"{len(frames)} frames of {uris}, timed {rounds}× in turn\n", soft_wrap=True)
+    print_rows(rows, console)
+    return 0 if all(row.agrees for row in rows) else 1
 
 
-def _table(title: str, columns: Sequence[Sequence[str]]) -> Table:
-    """A column for each way of computing, the reference first."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("computed by")
-    for column in columns:
-        table.add_column(column[0], justify="right")
-    names = (
-        "detect (ms)",
-        "classify (ms)",
-        "objects",
-        "unpaired objects",
-        "smallest IoU",
-        "largest score gap",
-        "same labels",
-        "",
-    )
-    for row, name in enumerate(names, start=1):
-        table.add_row(name, *(column[row] for column in columns))
-    return table
+def of_classifier(settings: Settings) -> str:
+    """What the classifier is called in the table."""
+    return f"classifier {settings.classifier}, {CROPS} crops"
 
 
-def ways(settings: Settings) -> Iterator[Settings]:
-    """The reference first, then what else may compute these models, in float32 and as asked."""
-    is_file = settings.detector.startswith("onnx:")
-    if settings.classifier != "none" and settings.classifier.startswith("onnx:") != is_file:
-        raise BadSetting("verify: detector and classifier must both be ONNX files, or neither")
-    runtimes = ("onnxruntime", "openvino") if is_file else ("torch", "openvino")
-    yield settings.model_copy(update={"runtime": runtimes[0], "precision": "float32"})
-    for precision in dict.fromkeys(("float32", settings.precision)):
-        yield settings.model_copy(update={"runtime": runtimes[1], "precision": precision})
-
-
-def read_frames(settings: Settings, n_frames: int) -> list[Frame]:
-    """The first frames of the first source that can be decoded. Raises InferenceError on none."""
-    reader = open_reader(settings.sources[0].uri, int(settings.max_frame_megapixels * 1e6))
+def read(
+    settings: Settings, source: SourceSettings, n_frames: int, apart: int = 1
+) -> Iterator[Frame]:
+    """Frames of the source, from its first on and so far apart. Raises BadSetting on none."""
+    reader = open_reader(source.uri, int(settings.max_frame_megapixels * 1e6))
+    index = -1
     try:
-        readings = (reading for reading in reader.pictures() if isinstance(reading, Picture))
-        frames = [
-            still_frame(picture.image_hwc, "verify", f"verify/{index}", index)
-            for index, picture in enumerate(itertools.islice(readings, n_frames))
-        ]
+        whole = (each for each in reader.pictures() if isinstance(each, Picture | Latent))
+        for index, picture in enumerate(itertools.islice(whole, 0, n_frames * apart, apart)):
+            image = picture.image_hwc if isinstance(picture, Picture) else picture.develop()
+            yield still_frame(image, source.id, f"{source.id}/{index}", index)
     finally:
         reader.close()
-    if not frames:
-        raise BadSetting(f"{settings.sources[0].uri}: has no frame to verify with")
-    return frames
+    if index < 0:
+        raise BadSetting(f"{source.uri}: has no frame to verify with")
 
 
-def run(pipeline: Pipeline, frames: Sequence[Frame], title: str) -> list[FrameResult]:
-    """Frame by frame, after one that warms up. A frame that fails ends it: InferenceError."""
-    infer(pipeline, frames[:1])
-    results: list[FrameResult] = []
-    for frame in track(frames, title, console=Console(stderr=True), transient=True):
-        [result] = infer(pipeline, [frame])
-        if not isinstance(result, FrameResult):
-            raise InferenceError(f"{title}: {result.code}: {result.message}")
-        results.append(result)
-    return results
+def compare_detector(
+    settings: Settings, frames: Sequence[Frame], rounds: int, model: str
+) -> tuple[list[Row], list[Sequence[Detection]]]:
+    """A row for each way to compute the detector, the reference first, and what that one found."""
+
+    def compare(reference: Any, found: Any, precision: str) -> Agreement:
+        edge = settings.min_score + MAX_SCORE_GAP[precision]
+        return compare_detections(reference, found, edge)
+
+    return _measure(detector_ways(settings), compare, frames, rounds, model)
 
 
-def compare(reference: Sequence[FrameResult], results: Sequence[FrameResult]) -> Agreement:
-    """Objects are paired class by class where they overlap most."""
-    agreement = Agreement()
-    for expected, result in zip(reference, results, strict=True):
-        pairs = list(_pairs(expected.detections, result.detections))
-        found = len(expected.detections) + len(result.detections)
-        agreement.objects += len(expected.detections)
-        agreement.unpaired += found - 2 * len(pairs)
-        names = [
-            {item.detection_index: item.class_name for item in each.classifications}
-            for each in (expected, result)
+def compare_classifier(
+    settings: Settings, frames: Sequence[Frame], boxes: Boxes, rounds: int, model: str
+) -> list[Row]:
+    """A row for each way to compute the classifier, the reference first."""
+
+    def compare(reference: Any, found: Any, _precision: str) -> Agreement:
+        return compare_labels(reference, found)
+
+    rows, _ = _measure(classifier_ways(settings, boxes), compare, frames, rounds, model)
+    return rows
+
+
+def _measure(
+    ways: Iterator[Way],
+    compare: Callable[[Any, Any, str], Agreement],
+    frames: Sequence[Frame],
+    rounds: int,
+    model: str,
+) -> tuple[list[Row], list[Sequence[Any]]]:
+    """Each way over all frames once, which also warms it up; then in turn, timed."""
+    with Progress(console=standard_error, transient=True) as progress:
+        task = progress.add_task(f"{model}: loading", total=None)
+        loaded = list(ways)
+        progress.update(task, total=len(loaded) * len(frames) * (1 + rounds), description=model)
+
+        def over_all(way: Way) -> Iterator[tuple[float, Sequence[Any]]]:
+            for frame in frames:
+                yield way.compute(frame)
+                progress.advance(task)
+
+        found = [[result for _, result in over_all(way)] for way in loaded]
+        taken = [
+            [statistics.median(ms for ms, _ in over_all(way)) for way in loaded]
+            for _ in range(rounds)
         ]
-        for first, second, iou in pairs:
-            score = abs(expected.detections[first].score - result.detections[second].score)
-            agreement.worst_iou = min(agreement.worst_iou, iou)
-            agreement.worst_score = max(agreement.worst_score, score)
-            agreement.labels += first in names[0]
-            agreement.other_labels += names[0].get(first) != names[1].get(second)
-    return agreement
+    rows = [
+        Row(model, way.identity, round_ms, compare(found[0], result, way.identity.precision))
+        for way, round_ms, result in zip(loaded, zip(*taken, strict=True), found, strict=True)
+    ]
+    return rows, found[0]
 
 
-def _pairs(
-    expected: Sequence[Detection], found: Sequence[Detection]
-) -> Iterator[tuple[int, int, float]]:
-    """(position, position, IoU) of the detections that mean the same object."""
-    if not expected or not found:
-        return
-    first, second = (torch.tensor([d.box for d in each]) for each in (expected, found))
-    overlap = box_iou(first, second).numpy()
-    other_class = np.array([[a.class_id != b.class_id for b in found] for a in expected])
-    overlap[other_class] = 0.0
-    while overlap.max() >= MATCH_IOU:
-        row, column = np.unravel_index(overlap.argmax(), overlap.shape)
-        yield int(row), int(column), float(overlap[row, column])
-        overlap[row, :] = overlap[:, column] = 0.0
+def print_rows(rows: Sequence[Row], console: Console) -> None:
+    """A table for each model, its reference first."""
+    for model, of_model in itertools.groupby(rows, key=lambda row: row.model):
+        table = Table(*columns(), title=model, title_justify="left")
+        for line in lines_of(list(of_model)):
+            table.add_row(*line)
+        console.print(table)
 
 
-def _column(pipeline: Pipeline, results: Sequence[FrameResult], agreement: Agreement) -> list[str]:
-    identity = pipeline.detector.identity
+def columns() -> list[Column]:
+    """Of a table of one model."""
+    numbers = ("ms a frame", "speed", "objects", "unpaired", "IoU ≥", "score ±")
+    right = (Column(name, justify="right", overflow="fold") for name in numbers)
+    return [Column("computed by", overflow="fold"), *right, Column("")]
+
+
+def lines_of(rows: Sequence[Row]) -> Iterator[list[str]]:
+    """One model's cells under `columns`. The first row is the reference."""
+    for row in rows:
+        verdict = "agrees" if row.agrees else "[red]differs[/]"
+        yield [*_cells(row, rows[0]), "reference" if row is rows[0] else verdict]
+
+
+def _cells(row: Row, reference: Row) -> list[str]:
+    """The speed is that of the rounds' own ratios, as both had the same neighbours there."""
+    pairs = zip(reference.round_ms, row.round_ms, strict=True)
+    speed = statistics.median(theirs / ours for theirs, ours in pairs)
+    agreement = row.agreement
+    at_edge = f" ({agreement.at_edge} at edge)" if agreement.at_edge else ""
+    low, middle, high = (
+        f"{ms:.0f}" if ms >= 100 else f"{ms:.1f}"
+        for ms in (min(row.round_ms), statistics.median(row.round_ms), max(row.round_ms))
+    )
     return [
-        f"{identity.runtime} {identity.precision}",
-        f"{statistics.median(r.stage_ms.detect_ms for r in results):.1f}",
-        f"{statistics.median(r.stage_ms.classify_ms for r in results):.1f}",
-        str(agreement.objects),
-        str(agreement.unpaired),
+        f"{row.identity.runtime} {row.identity.precision}",
+        f"{middle} ({low}–{high})",
+        f"{speed:.1f}×",
+        str(agreement.compared),
+        f"{agreement.unpaired}{at_edge}",
         f"{agreement.worst_iou:.4f}",
         f"{agreement.worst_score:.4f}",
-        f"{agreement.labels - agreement.other_labels}/{agreement.labels}",
     ]

@@ -1,14 +1,21 @@
-"""Runtimes are compared object by object, and a difference shows."""
+"""Every runtime here is compared with the reference on the same frames, detector and classifier."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from contracts.errors import BadSetting
+from contracts.errors import BadSetting, WeightsUnavailable
+from contracts.messages import ModelIdentity
 from contracts.settings import Settings
-from scripts.verify import compare, verify, ways
-from tests.messages import BRASS, GEAR, NUT, frame_result
+from scripts.agreement import Agreement
+from scripts.verify import Row, print_rows, read, verify
+from scripts.ways import CROPS, Way, boxes_of, classifier_ways, detector_ways
+from tests.frames import frame
+from tests.messages import GEAR, NUT
+from tests.test_onnx_classifier import NAMES, by_colour
 from tests.test_torchvision_models import CLIP
 
 
@@ -16,58 +23,93 @@ def settings(**changes: object) -> Settings:
     return Settings.model_validate({"sources": [str(CLIP)], **changes})
 
 
-def test_the_runtimes_here_agree_on_the_bundled_models(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def computed_by(ways: Sequence[Way]) -> list[str]:
+    return [f"{way.identity.runtime} {way.identity.precision}" for way in ways]
+
+
+def test_the_runtimes_here_agree_on_the_bundled_models() -> None:
     console = Console(record=True, width=100)
-    assert verify(settings(), 4, console) == 0
+    assert verify(settings(), 3, 2, console) == 0
     shown = console.export_text()
-    assert "torch float32" in shown
-    assert "openvino float32" in shown
-    assert shown.count("agrees") == 2
+    for expected in ("3 frames of", "detector bundled:parts", "classifier bundled:parts, 8 crops"):
+        assert expected in shown
+    assert shown.count("torch float32") == shown.count("reference") == 2
+    assert shown.count("openvino float32") == 2
+    assert "differs" not in shown
 
 
-def test_the_same_results_agree() -> None:
-    agreement = compare([frame_result()], [frame_result()])
-    assert agreement.within("float32")
-    assert (agreement.objects, agreement.unpaired, agreement.labels) == (2, 0, 1)
+def test_the_reference_is_torch_for_torchvision_and_onnxruntime_for_a_file(tmp_path: Path) -> None:
+    assert computed_by(list(detector_ways(settings())))[:1] == ["torch float32"]
+    file = by_colour(tmp_path / "m.onnx", NAMES)
+    ways = list(classifier_ways(settings(classifier=f"onnx:{file}"), {}))
+    assert computed_by(ways) == ["onnxruntime float32", "openvino float32"]
 
 
-def test_the_order_of_the_detections_makes_no_difference() -> None:
-    turned = frame_result(
-        detections=(NUT, GEAR), classifications=(BRASS.model_copy(update={"detection_index": 1}),)
-    )
-    assert compare([frame_result()], [turned]).within("float32")
+def test_detector_and_classifier_may_be_of_different_kinds(tmp_path: Path) -> None:
+    file = by_colour(tmp_path / "m.onnx", NAMES)
+    console = Console(record=True, width=100)
+    assert verify(settings(classifier=f"onnx:{file}"), 1, 1, console) == 0
+    assert "onnxruntime float32" in console.export_text()
 
 
-def test_a_shifted_box_a_moved_score_and_a_lost_object_show() -> None:
-    shifted = GEAR.model_copy(update={"box": (12.0, 12.0, 52.0, 44.0)})
-    assert not compare([frame_result()], [frame_result(detections=(shifted, NUT))]).within(
-        "float32"
-    )
-    moved = GEAR.model_copy(update={"score": GEAR.score - 0.015})
-    agreement = compare([frame_result()], [frame_result(detections=(moved, NUT))])
-    assert not agreement.within("float32")
-    assert agreement.within("bfloat16")
-    lost = frame_result(detections=(GEAR,))
-    assert compare([frame_result()], [lost]).unpaired == 1
+def test_what_the_reference_can_t_load_is_raised() -> None:
+    with pytest.raises(WeightsUnavailable):
+        list(detector_ways(settings(detector="onnx:no.onnx")))
 
 
-def test_another_class_is_another_object_and_another_label_is_counted() -> None:
-    other = GEAR.model_copy(update={"class_id": 4, "class_name": "bolt"})
-    assert compare([frame_result()], [frame_result(detections=(other, NUT))]).unpaired == 2
-    steel = BRASS.model_copy(update={"class_id": 0, "class_name": "steel"})
-    assert compare([frame_result()], [frame_result(classifications=(steel,))]).other_labels == 1
+def test_a_tracked_source_is_verified_frame_by_frame() -> None:
+    [first, *_] = list(detector_ways(settings(track=True)))
+    [picture] = read(settings(), settings().sources[0], 1)
+    again = [first.compute(picture)[1] for _ in range(2)]
+    assert again[0] == again[1]
+    assert all(detection.track_id is None for detection in again[1])
 
 
-def test_the_reference_of_a_file_is_onnxruntime_and_of_torchvision_torch() -> None:
-    assert [w.runtime for w in ways(settings())] == ["torch", "openvino"]
-    file = settings(detector="onnx:a.onnx", classifier="none", precision="bfloat16")
-    assert [(w.runtime, w.precision) for w in ways(file)] == [
-        ("onnxruntime", "float32"),
-        ("openvino", "float32"),
-        ("openvino", "bfloat16"),
+def test_frames_are_so_far_apart_and_know_their_source() -> None:
+    [source] = settings().sources
+    near, far = (list(read(settings(), source, 3, apart)) for apart in (1, 5))
+    assert [picture.image_id for picture in far] == ["conveyor/0", "conveyor/1", "conveyor/2"]
+    assert np.array_equal(near[0].image_hwc, far[0].image_hwc)
+    assert not np.array_equal(near[1].image_hwc, far[1].image_hwc)
+
+
+def test_a_source_without_a_frame_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    empty = settings(sources=[str(tmp_path / "broken.png")])
+    with pytest.raises(BadSetting, match="no frame to verify with"):
+        list(read(empty, empty.sources[0], 1))
+
+
+def test_a_classifier_gets_eight_boxes_the_best_objects_first_and_parts_of_the_frame() -> None:
+    tiny = NUT.model_copy(update={"box": (1.0, 1.0, 9.0, 60.0)})
+    picture = frame(size=(96, 160))
+    [boxes] = boxes_of([picture], [[GEAR, tiny]], min_crop_px=16).values()
+    assert len(boxes) == CROPS
+    assert boxes[0] == GEAR.box
+    assert boxes[1:3] == [(0.0, 0.0, 40.0, 48.0), (40.0, 0.0, 80.0, 48.0)]
+
+
+def row(runtime: str, *round_ms: float, **seen: float) -> Row:
+    identity = ModelIdentity(name="m", weights_sha256="0" * 64, runtime=runtime)
+    return Row("detector m", identity, round_ms, Agreement(compared=9, **seen))  # type: ignore[arg-type]
+
+
+def test_times_are_medians_with_their_range_and_speed_is_the_rounds_own_ratio() -> None:
+    rows = [
+        row("torch", 20.0, 200.0, 22.0),
+        row("openvino", 10.0, 100.0, 10.0, worst_iou=0.5),
+        row("onnxruntime", 5.0, 10.0, 11.0, unpaired=2, at_edge=2),
     ]
-    with pytest.raises(BadSetting, match="both"):
-        list(ways(settings(detector="onnx:a.onnx")))
+    console = Console(record=True, width=110)
+    print_rows(rows, console)
+    _, *lines = (line for line in console.export_text().splitlines() if line.startswith("│"))
+    shown = [[cell.strip() for cell in line.split("│")[1:-1]] for line in [_, *lines]]
+    assert [line[1] for line in shown] == ["22.0 (20.0–200)", "10.0 (10.0–100)", "10.0 (5.0–11.0)"]
+    assert [line[2] for line in shown] == ["1.0×", "2.0×", "4.0×"]
+    assert [line[-1] for line in shown] == ["reference", "differs", "agrees"]
+    assert shown[2][4] == "2 (2 at edge)"
