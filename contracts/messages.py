@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from contracts.boxes import box_fault
+from contracts.quads import clamp_quad, quad_fault
 
 Score = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -73,12 +74,36 @@ class Classification(Message):
     )
 
 
+Point = tuple[FiniteFloat, FiniteFloat]
+
+
+class Text(Message):
+    """A line of text that can be read in the frame: what it says, and where it stands."""
+
+    detection_index: NonNegativeInt | None = Field(
+        description="position in `detections` of the one it was read on; null: in the whole frame"
+    )
+    text: Annotated[str, Field(min_length=1)]
+    score: Score
+    quad: Annotated[
+        tuple[Point, Point, Point, Point],
+        Field(
+            description="corners (x, y) in absolute pixels of the original frame, clockwise from "
+            "the top left one"
+        ),
+    ]
+    read_at_frame: NonNegativeInt = Field(
+        description="the frame that was read; earlier: carried by track, moved with its box"
+    )
+
+
 class PipelineResult(Message):
     """What the pipeline says of one image."""
 
     image_id: str
     detections: tuple[Detection, ...]
     classifications: tuple[Classification, ...]
+    texts: tuple[Text, ...] = Field(default=(), description="empty unless texts are asked for")
     inference_ms: Milliseconds
 
     @model_validator(mode="after")
@@ -88,6 +113,17 @@ class PipelineResult(Message):
             raise ValueError(f"detection_index beyond the {len(self.detections)} detections")
         if len(set(indices)) != len(indices):
             raise ValueError("two classifications of one detection")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_point_at_detections(self) -> "PipelineResult":
+        for item in self.texts:
+            index = item.detection_index
+            if index is not None and index >= len(self.detections):
+                raise ValueError(
+                    f"text {item.text!r}: detection_index {index} beyond the "
+                    f"{len(self.detections)} detections"
+                )
         return self
 
 
@@ -102,10 +138,11 @@ class StageTimes(Message):
 
     decode_ms: Milliseconds
     queue_ms: Milliseconds
-    batch_ms: Milliseconds
+    batch_ms: Milliseconds = 0.0
     detect_ms: Milliseconds
     crop_ms: Milliseconds
     classify_ms: Milliseconds
+    text_ms: Milliseconds = 0.0
     assemble_ms: Milliseconds
     publish_ms: Milliseconds = 0.0
 
@@ -123,10 +160,11 @@ class ModelIdentity(Message):
 
 
 class Models(Message):
-    """The models of the pipeline; `classifier` is null when none was asked for."""
+    """The models of the pipeline; `classifier` and `text` are null when none was asked for."""
 
     detector: ModelIdentity
     classifier: ModelIdentity | None
+    text: ModelIdentity | None = None
 
 
 class FrameResult(PipelineResult):
@@ -165,6 +203,15 @@ class FrameResult(PipelineResult):
             fault = box_fault(detection.box, self.width, self.height)
             if fault or not inside:
                 raise ValueError(f"box {detection.box}: {fault or 'reaches outside the frame'}")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_lie_in_the_frame(self) -> "FrameResult":
+        for item in self.texts:
+            inside = clamp_quad(item.quad, self.width, self.height) == item.quad
+            fault = quad_fault(item.quad, self.width, self.height)
+            if fault or not inside:
+                raise ValueError(f"text {item.text!r}: {fault or 'reaches outside the frame'}")
         return self
 
 

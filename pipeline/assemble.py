@@ -13,25 +13,28 @@ from contracts.messages import (
     FrameResult,
     Models,
     StageTimes,
+    Text,
 )
 from pipeline.admit import SCORE_DECIMALS
 from pipeline.carry import CarriedLabel
 from pipeline.classify import Label
+from pipeline.text.read import NOTHING_READ, FoundText, FrameTexts
 
 CROP_TOO_SMALL = "crop_too_small"
-"""A detection of the frame is not classified: its box has a side below `min_crop_px`."""
+"""A detection of the frame is not classified or read: its box has a side below `min_crop_px`."""
 
 
 def assemble(
     frame: Frame,
     detections: Sequence[Detection],
-    labels: Mapping[int, CarriedLabel],
+    labels: Mapping[int, CarriedLabel[Label]],
     models: Models,
     label_names: Sequence[str],
     stage_ms: StageTimes,
     batch_size: int,
+    texts: FrameTexts = NOTHING_READ,
 ) -> FrameResult | FrameFailure:
-    """The frame's result, validated whole; its failure where a label could not be read.
+    """The frame's result, validated whole; its failure where a label or text could not be read.
 
     `labels` go by detection index, and may lack some. Raises ContractViolation that names the frame
     and what is wrong.
@@ -39,13 +42,17 @@ def assemble(
     for carried in labels.values():
         if isinstance(carried.label, InferenceError):
             return fail(frame, carried.label)
+    if texts.error:
+        return fail(frame, texts.error)
     unclassified = models.classifier is not None and len(labels) < len(detections)
+    too_small = (CROP_TOO_SMALL,) if unclassified or texts.left_out else ()
     try:
         return FrameResult(
             image_id=frame.image_id,
             detections=tuple(detections),
             classifications=_classifications(labels, label_names),
-            inference_ms=round(stage_ms.detect_ms + stage_ms.crop_ms + stage_ms.classify_ms, 3),
+            texts=tuple(map(_text, texts.found)),
+            inference_ms=_inference_ms(stage_ms),
             source_id=frame.source_id,
             frame_index=frame.frame_index,
             pts_s=frame.pts_s,
@@ -56,7 +63,7 @@ def assemble(
             batch_size=batch_size,
             stage_ms=stage_ms,
             models=models,
-            degraded=(*frame.degraded, CROP_TOO_SMALL) if unclassified else frame.degraded,
+            degraded=(*frame.degraded, *too_small),
         )
     except ValidationError as error:
         faults = "; ".join(f"{item['loc']}: {item['msg']}" for item in error.errors())
@@ -64,7 +71,7 @@ def assemble(
 
 
 def _classifications(
-    labels: Mapping[int, CarriedLabel], label_names: Sequence[str]
+    labels: Mapping[int, CarriedLabel[Label]], label_names: Sequence[str]
 ) -> tuple[Classification, ...]:
     return tuple(
         Classification(
@@ -77,6 +84,20 @@ def _classifications(
         for index, carried in sorted(labels.items())
         if isinstance(carried.label, Label)
     )
+
+
+def _text(found: FoundText) -> Text:
+    return Text(
+        detection_index=found.detection_index,
+        text=found.line.text,
+        score=round(found.line.score, SCORE_DECIMALS),
+        quad=found.line.quad,
+        read_at_frame=found.read_at_frame,
+    )
+
+
+def _inference_ms(times: StageTimes) -> float:
+    return round(times.detect_ms + times.crop_ms + times.classify_ms + times.text_ms, 3)
 
 
 def fail(frame: Captured, error: FramewireError) -> FrameFailure:

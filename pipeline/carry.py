@@ -1,12 +1,14 @@
-"""Labels that are carried along a track, so that an object is not classified in every frame."""
+"""What is carried along a track, so that an object is not classified and read in every frame."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 from contracts.errors import InferenceError
 from contracts.frame import Frame
 from contracts.messages import Detection
-from pipeline.classify import Label
+
+Made = TypeVar("Made")
 
 CHANGED_BY = 1.25
 """A box whose width or height has changed by this factor since shows the object anew."""
@@ -16,33 +18,41 @@ FORGET_AFTER_FRAMES = 300
 
 
 @dataclasses.dataclass(eq=False)
-class CarriedLabel:
-    """One label, made or on its way: read from which frame, and from a box of which size."""
+class CarriedLabel(Generic[Made]):
+    """One label, a class or lines of text, made or on its way.
+
+    It is read from that frame, and from a box of that size.
+    """
 
     frame_index: int
     width_px: float
     height_px: float
-    label: Label | InferenceError | None = None
-    """None until the classifier has spoken, which it has when the results are assembled; the error
+    label: Made | InferenceError | None = None
+    """None until the model has spoken, which it has when the results are assembled; the error
     where it could not."""
 
+    @property
+    def is_made(self) -> bool:
+        """True when the model has spoken."""
+        return not (self.label is None or isinstance(self.label, InferenceError))
 
-class Carried:
+
+class Carried(Generic[Made]):
     """The latest label of each track. Used by the inference thread only.
 
-    A detection is classified again when its object is new or has no track, when its box has changed
-    by `CHANGED_BY`, and every `every_n_frames`. With `every_n_frames` = 1 every detection is.
+    A label is made again when its object is new or has no track, when the box has changed by
+    `CHANGED_BY`, and every `every_n_frames`. With `every_n_frames` = 1 it is in every frame.
     """
 
     def __init__(self, every_n_frames: int) -> None:
         self._every_n_frames = every_n_frames
-        self._known: dict[tuple[str, int], CarriedLabel] = {}
+        self._known: dict[tuple[str, int], CarriedLabel[Made]] = {}
         self._asked_at: dict[tuple[str, int], int] = {}
 
-    def label_for(self, frame: Frame, detection: Detection) -> tuple[CarriedLabel, bool]:
+    def label_for(self, frame: Frame, detection: Detection) -> tuple[CarriedLabel[Made], bool]:
         """The label that goes with this detection, and True where it has to be made."""
         x1, y1, x2, y2 = detection.box
-        fresh = CarriedLabel(frame.frame_index, x2 - x1, y2 - y1)
+        fresh: CarriedLabel[Made] = CarriedLabel(frame.frame_index, x2 - x1, y2 - y1)
         if detection.track_id is None:
             return fresh, True
         key = (frame.source_id, detection.track_id)
@@ -63,7 +73,7 @@ class Carried:
         self._known = {
             key: carried
             for key, carried in self._known.items()
-            if isinstance(carried.label, Label) and self._is_asked_for(key, newest)
+            if carried.is_made and self._is_asked_for(key, newest)
         }
         self._asked_at = {key: self._asked_at[key] for key in self._known}
 
@@ -76,7 +86,7 @@ class Carried:
         asked_at = self._asked_at[key]
         return 0 <= newest.get(key[0], asked_at) - asked_at <= FORGET_AFTER_FRAMES
 
-    def _is_due(self, known: CarriedLabel, now: CarriedLabel) -> bool:
+    def _is_due(self, known: CarriedLabel[Made], now: CarriedLabel[Made]) -> bool:
         if not 0 <= now.frame_index - known.frame_index < self._every_n_frames:
             return True
         ratios = (now.width_px / known.width_px, now.height_px / known.height_px)

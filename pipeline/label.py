@@ -32,18 +32,18 @@ def label_batch(
     frames: Sequence[Frame],
     found: Sequence[list[Detection] | FrameFailure],
     classifier: Classifier,
-    carried: Carried,
+    carried: Carried[Label],
     device: torch.device,
     min_crop_px: int,
     watch: Stopwatch,
     health: InferenceHealth,
-) -> list[dict[int, CarriedLabel]]:
+) -> list[dict[int, CarriedLabel[Label]]]:
     """For each frame the labels by detection index; detections too small to crop have none.
 
     Crops of all frames are made and classified together; a label that can't be read is an error.
     """
-    labels: list[dict[int, CarriedLabel]] = [{} for _ in frames]
-    due: list[tuple[_Candidate, CarriedLabel]] = []
+    labels: list[dict[int, CarriedLabel[Label]]] = [{} for _ in frames]
+    due: list[tuple[_Candidate, CarriedLabel[Label]]] = []
     carried.begin_batch(frames)
     for candidate in _large_enough(found, min_crop_px):
         label, is_due = carried.label_for(frames[candidate.position], candidate.detection)
@@ -51,7 +51,7 @@ def label_batch(
         due += [(candidate, label)] if is_due else []
     images = [frame.image_hwc for frame in frames]
 
-    def read(part: Sequence[tuple[_Candidate, CarriedLabel]]) -> Sequence[Label]:
+    def read(part: Sequence[tuple[_Candidate, CarriedLabel[Label]]]) -> Sequence[Label]:
         boxes = [CropBox(candidate.position, candidate.detection.box) for candidate, _ in part]
         with watch.stage("crop"):
             crops = crop(images, boxes, classifier.transform, device)
@@ -72,6 +72,11 @@ def _large_enough(
         if isinstance(detections, FrameFailure):
             continue
         for index, detection in enumerate(detections):
-            x1, y1, x2, y2 = detection.box
-            if min(x2 - x1, y2 - y1) >= min_crop_px:
+            if is_large_enough(detection, min_crop_px):
                 yield _Candidate(position, index, detection)
+
+
+def is_large_enough(detection: Detection, min_crop_px: int) -> bool:
+    """True where both sides of its box are so many pixels or more."""
+    x1, y1, x2, y2 = detection.box
+    return min(x2 - x1, y2 - y1) >= min_crop_px

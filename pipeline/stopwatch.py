@@ -48,7 +48,7 @@ class Stopwatch:
         )
 
 
-_STAGES = ("detect", "crop", "classify", "assemble")
+_STAGES = ("detect", "crop", "classify", "text", "assemble")
 
 
 def _ms(nanoseconds: float) -> float:

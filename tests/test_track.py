@@ -136,7 +136,7 @@ def test_ids_do_not_pile_up() -> None:
     assert len(tracks._sources["cam"]._ids) < 60
 
 
-def is_read(carried: Carried, index: int, box: Box, track_id: int | None = 7) -> bool:
+def is_read(carried: Carried[Label], index: int, box: Box, track_id: int | None = 7) -> bool:
     """Whether the detection is due; if so it is read at once."""
     carried.begin_batch([at(index)])
     made, due = carried.label_for(at(index), detection(box, track_id=track_id))
@@ -146,13 +146,13 @@ def is_read(carried: Carried, index: int, box: Box, track_id: int | None = 7) ->
 
 
 def test_a_tracked_object_is_read_when_it_appears_and_then_every_n_frames() -> None:
-    carried = Carried(every_n_frames=5)
+    carried: Carried[Label] = Carried(every_n_frames=5)
     due = [is_read(carried, index, moving(index)) for index in range(11)]
     assert [index for index, is_due in enumerate(due) if is_due] == [0, 5, 10]
 
 
 def test_a_tracked_object_is_read_again_when_its_box_has_changed_much() -> None:
-    carried = Carried(every_n_frames=100)
+    carried: Carried[Label] = Carried(every_n_frames=100)
     assert is_read(carried, 0, (0.0, 0.0, 100.0, 100.0))
     assert not is_read(carried, 1, (0.0, 0.0, 100.0 * CHANGED_BY - 1, 100.0))
     assert is_read(carried, 2, (0.0, 0.0, 100.0 * CHANGED_BY + 1, 100.0))
@@ -160,12 +160,12 @@ def test_a_tracked_object_is_read_again_when_its_box_has_changed_much() -> None:
 
 
 def test_an_object_without_a_track_is_always_read() -> None:
-    carried = Carried(every_n_frames=100)
+    carried: Carried[Label] = Carried(every_n_frames=100)
     assert all(is_read(carried, index, moving(0), track_id=None) for index in range(3))
 
 
 def test_labels_that_nobody_asks_for_are_forgotten_however_long_one_may_be_carried() -> None:
-    carried = Carried(every_n_frames=10**6)
+    carried: Carried[Label] = Carried(every_n_frames=10**6)
     for track_id in range(50):
         is_read(carried, track_id, moving(0), track_id)
     carried.begin_batch([at(49 + FORGET_AFTER_FRAMES)])
@@ -176,7 +176,7 @@ def test_labels_that_nobody_asks_for_are_forgotten_however_long_one_may_be_carri
 
 
 def test_a_label_that_is_asked_for_is_kept_as_long_as_one_may_be_carried() -> None:
-    carried = Carried(every_n_frames=10**6)
+    carried: Carried[Label] = Carried(every_n_frames=10**6)
     due = [is_read(carried, index, moving(0)) for index in range(0, 3000, FORGET_AFTER_FRAMES)]
     assert due == [True] + [False] * 9
 
