@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,15 +10,27 @@ from typing import Any
 
 import click
 
-from contracts.errors import BadSetting, FramewireError, InternalError
+from contracts.errors import BadSetting, FramewireError, InferenceHung, InternalError
 from contracts.settings import Settings
+from scripts.arguments import arguments_out_of_sight
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The installed command: one line on standard error where something is wrong, never a trace."""
-    sys.exit(guarded(lambda: commands(arguments, standalone_mode=False)))
+    status = guarded(lambda: _command(arguments))
+    if status == InferenceHung.exit_status:
+        # A thread is stuck inside a library, which an orderly exit may wait for without end.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    given = arguments_out_of_sight() if arguments is None else arguments
+    status: int = commands(given, standalone_mode=False)
+    return status
 
 
 def guarded(work: Callable[[], int]) -> int:
@@ -177,6 +190,22 @@ def listen_command(
     from scripts.listen import listen
 
     return listen(endpoint, topic, as_json, count, until_end)
+
+
+@commands.command("status", context_settings=CONTEXT)
+@click.argument("endpoint", default="tcp://127.0.0.1:5555")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=3.0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the message as it comes.")
+def status_command(endpoint: str, timeout: float, as_json: bool) -> int:
+    """Show how the run that publishes on ENDPOINT is: each source's state, rate and account.
+
+    Exit status: 0 it is ready, 1 it isn't, 3 nothing came within the timeout (seconds).
+    """
+    from rich.console import Console
+
+    from scripts.status import show_status
+
+    return show_status(endpoint, timeout, as_json, Console())
 
 
 @commands.command("models", context_settings=CONTEXT)

@@ -23,6 +23,7 @@ from contracts.messages import (
     SourceEnd,
     StageTimes,
 )
+from scripts.status import by_reason
 from stream.queue import QueueCounts
 
 STAGES = [name.removesuffix("_ms") for name in StageTimes.model_fields] + ["publish"]
@@ -158,8 +159,8 @@ def _ledger_table(summary: Mapping[str, Any]) -> Table:
             Text(name),
             str(counts["captured"]),
             str(counts["delivered"]),
-            _by_reason(counts["dropped"]),
-            _by_reason(counts["failed"]),
+            by_reason(counts["dropped"]),
+            by_reason(counts["failed"]),
             str(counts["in_flight"]),
             _how_it_ended(summary, name),
         )
@@ -170,10 +171,6 @@ def _how_it_ended(summary: Mapping[str, Any], source_id: str) -> str:
     if source_id not in summary["ended"]:
         return "broken off"
     return summary["ended"][source_id] or "normally"
-
-
-def _by_reason(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} {code}" for code, n in counts.items()) or "0"
 
 
 def _stage_table(summary: Mapping[str, Any]) -> Table:

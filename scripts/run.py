@@ -1,5 +1,6 @@
 """`framewire run`: one run from its settings to its summary and its exit status."""
 
+import functools
 import logging
 import os
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from contracts.errors import FramewireError
+from contracts.secrets import resolve_secrets
 from contracts.settings import Settings
 from pipeline.load import load_pipeline
 from scripts.console import console, progress_bars
@@ -28,10 +30,11 @@ def run(settings: Settings) -> int:
     """
     stop = threading.Event()
     with stop_on_signals(stop):
-        kinds = {source.id: identify(source.uri) for source in settings.sources}
+        for source in settings.sources:
+            identify(resolve_secrets(source.uri))
         if settings.summary:
             check_writable(settings.summary)
-        this_run = Run(settings, load_pipeline(settings), kinds, stop)
+        this_run = Run(settings, functools.partial(load_pipeline, settings), stop)
         broken_off = _execute(this_run)
     summary = _summary(this_run, broken_off)
     show(summary, console)
@@ -58,8 +61,8 @@ def _execute(this_run: Run) -> FramewireError | None:
 def _conclude(this_run: Run) -> int:
     """0, or the last lines that say what failed: 1, and 3 where no frame came from any source."""
     failed: Counter[str] = Counter()
-    for source in this_run.sources:
-        failed.update(source.ledger.counts().failed)
+    for feed in this_run.feeds.values():
+        failed.update(feed.ledger.counts().failed)
     ends = [end for end in this_run.report.ends.values() if end.code]
     for end in ends:
         console.print(f"framewire: {end.code}: {end.message}", soft_wrap=True)
@@ -104,13 +107,13 @@ def _quit_at_once(number: int, _frame: FrameType | None) -> None:
 @contextmanager
 def _bars(this_run: Run) -> Iterator[Callable[[], None]]:
     """Hands out the tick that brings the progress bars up to date."""
-    with progress_bars(source.settings.id for source in this_run.sources) as update:
+    with progress_bars(this_run.feeds) as update:
 
         def tick() -> None:
-            for source in this_run.sources:
-                counts = source.ledger.counts()
+            for name, feed in this_run.feeds.items():
+                counts = feed.ledger.counts()
                 settled = counts.captured - counts.in_flight
-                update(source.settings.id, settled, source.length[0] if source.length else None)
+                update(name, settled, this_run.lengths.get(name))
 
         yield tick
         tick()
@@ -124,7 +127,7 @@ def _summary(this_run: Run, broken_off: FramewireError | None) -> dict[str, obje
             outputs[sink.name] = sink.bound_endpoint
     return summarise(
         this_run.report,
-        {source.settings.id: source.ledger.counts() for source in this_run.sources},
+        {name: feed.ledger.counts() for name, feed in this_run.feeds.items()},
         {sink.name: sink.counts() for sink in this_run.sinks},
         this_run.queues(),
         this_run.pipeline.models,

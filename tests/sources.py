@@ -25,6 +25,19 @@ def picture(number: int = 0, lag_s: float = 0.0) -> Picture:
     return Picture(np.full((4, 6, 3), number, np.uint8), pts_s=number / 10, lag_s=lag_s)
 
 
+class LoudBell(threading.Condition):
+    """A bell that lets a test know when a thread has begun to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.someone_waits = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As it always does, after it has said so."""
+        self.someone_waits.set()
+        return super().wait(timeout)
+
+
 class Hang:
     """What a test holds a thread with: `reached` when it has come here; it goes on after `go`.
 
@@ -120,6 +133,7 @@ class Line:
         **settings: Any,
     ) -> None:
         self.ledger = Ledger()
+        self.bell = LoudBell()
         self.queue: BoundedQueue[StreamItem] = BoundedQueue(
             depth=depth,
             max_bytes=1 << 30,
@@ -127,6 +141,7 @@ class Line:
             size_of=lambda item: item.n_bytes if isinstance(item, Frame | LatentFrame) else 0,
             may_drop=lambda item: isinstance(item, Frame | LatentFrame),
             on_drop=self._on_drop,
+            bell=self.bell,
         )
         source = SourceSettings(uri="cam", id=source_id, **settings)
         self.feed = Feed(source, live, self.queue, self.ledger, max_frames)
@@ -176,6 +191,11 @@ def end_of(items: Sequence[StreamItem]) -> SourceEnd:
     assert [isinstance(item, SourceEnd) for item in items] == [False] * (len(items) - 1) + [True]
     assert isinstance(items[-1], SourceEnd)
     return items[-1]
+
+
+def capture_threads() -> list[threading.Thread]:
+    """Those that run at this moment, of any source."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("capture-")]
 
 
 def code_of(error: FramewireError | None) -> str | None:

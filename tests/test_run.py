@@ -11,14 +11,28 @@ import torch
 import zmq
 from PIL import Image
 
-from contracts.errors import DiskFull, EndpointUnavailable, InternalError, OutputUnwritable
+from contracts.errors import (
+    DiskFull,
+    EndpointUnavailable,
+    InferenceHung,
+    InternalError,
+    OutputUnwritable,
+)
 from contracts.frame import Frame
-from contracts.messages import AnyMessage, FrameFailure, FrameResult, SourceEnd, parse_message
-from contracts.settings import Settings
+from contracts.messages import (
+    AnyMessage,
+    FrameFailure,
+    FrameResult,
+    SourceEnd,
+    SourceEvent,
+    SourceStatus,
+    parse_message,
+)
+from contracts.settings import Settings, SourceSettings
 from pipeline.detect import RawDetections
 from pipeline.inference import Pipeline
 from scripts.wiring import Run
-from stream.source import identify
+from stream.feed import Feed
 from tests.clips import FFV1, H264, Look, cut, number_in, packets, painted, ruin_packet, write_clip
 from tests.frames import BrightnessClassifier, FixedDetector
 
@@ -60,8 +74,7 @@ def make_run(
     raw = {"zmq": "none", "jsonl": tmp_path / "results.jsonl", "sources": sources, **settings}
     pipeline = Pipeline(detector or NumberDetector(), BrightnessClassifier(), torch.device("cpu"))
     settled = Settings.model_validate(raw)
-    kinds = {source.id: identify(source.uri) for source in settled.sources}
-    return Run(settled, pipeline, kinds, threading.Event())
+    return Run(settled, lambda: pipeline, threading.Event())
 
 
 def messages_in(path: Path) -> list[AnyMessage]:
@@ -72,9 +85,15 @@ def results_of(messages: Sequence[AnyMessage], source_id: str) -> list[FrameResu
     return [m for m in messages if isinstance(m, FrameResult) and m.source_id == source_id]
 
 
+def only(run: Run) -> Feed:
+    """The run's one source."""
+    [found] = run.feeds.values()
+    return found
+
+
 def assert_settled(run: Run) -> None:
-    for source in run.sources:
-        counts = source.ledger.counts()
+    for feed in run.feeds.values():
+        counts = feed.ledger.counts()
         assert counts.balanced
         assert counts.in_flight == 0
     assert not [t.name for t in threading.enumerate() if t.name.startswith("framewire")]
@@ -126,11 +145,15 @@ def test_a_subscriber_receives_what_is_written_to_the_file(tmp_path: Path) -> No
         socket.connect(endpoint)
         run = make_run(tmp_path, str(clip), zmq=endpoint, zmq_subscribers=1)
         run.execute()
-        received = [socket.recv_multipart() for _ in range(13)]
-    assert [payload.decode() for _, payload in received] == (
+        received: list[list[bytes]] = []
+        while not received or received[-1][0] != b"end/clip/":
+            parts = socket.recv_multipart()
+            # How the process is comes between its results, and leaves no line.
+            received += [parts] if parts[0] != b"status/" else []
+    assert [parts[1].decode() for parts in received] == (
         tmp_path / "results.jsonl"
     ).read_text().splitlines()
-    assert [topic for topic, _ in received] == [b"frame/clip/"] * 12 + [b"end/clip/"]
+    assert [parts[0] for parts in received] == [b"frame/clip/"] * 12 + [b"end/clip/"]
 
 
 def test_a_full_live_queue_drops_the_oldest_and_the_counts_add_up(tmp_path: Path) -> None:
@@ -138,17 +161,17 @@ def test_a_full_live_queue_drops_the_oldest_and_the_counts_add_up(tmp_path: Path
     live = {"uri": str(clip), "when_full": "drop_oldest", "queue_depth": 2}
     detector = GatedDetector()
     run = make_run(tmp_path, live, detector=detector, max_batch=1, max_wait_ms=0)
-    [source] = run.sources
+    [feed] = run.feeds.values()
     unbalanced: list[object] = []
 
     def open_gate_when_all_is_read() -> None:
-        counts = source.ledger.counts()
+        counts = feed.ledger.counts()
         unbalanced.extend([] if counts.balanced else [counts])
         if counts.captured == 50:
             detector.gate.set()
 
     run.execute(open_gate_when_all_is_read)
-    counts = source.ledger.counts()
+    counts = feed.ledger.counts()
     assert not unbalanced
     assert counts.captured == 50
     assert counts.dropped["queue_full"] + counts.delivered == 50
@@ -165,11 +188,11 @@ def test_stop_finishes_what_was_read_and_loses_nothing(tmp_path: Path) -> None:
     run = make_run(tmp_path, str(clip), max_batch=2)
 
     def stop_once_something_left() -> None:
-        if run.sources[0].ledger.counts().delivered:
+        if only(run).ledger.counts().delivered:
             run.stop.set()
 
     run.execute(stop_once_something_left)
-    counts = run.sources[0].ledger.counts()
+    counts = only(run).ledger.counts()
     messages = messages_in(tmp_path / "results.jsonl")
     assert len(results_of(messages, "clip")) == counts.delivered == counts.captured
     end = messages[-1]
@@ -181,7 +204,7 @@ def test_stop_finishes_what_was_read_and_loses_nothing(tmp_path: Path) -> None:
 def test_max_frames_stops_reading(tmp_path: Path) -> None:
     run = make_run(tmp_path, str(write_clip(tmp_path / "clip.mkv", 20, FFV1)), max_frames=5)
     run.execute()
-    assert run.sources[0].ledger.counts().delivered == 5
+    assert only(run).ledger.counts().delivered == 5
 
 
 def test_a_damaged_packet_is_a_counted_failure_and_the_rest_is_delivered(tmp_path: Path) -> None:
@@ -194,7 +217,7 @@ def test_a_damaged_packet_is_a_counted_failure_and_the_rest_is_delivered(tmp_pat
     assert [r.detections[0].class_id for r in results_of(messages, "ruined-clip")] == [
         0, 1, 2, 3, 5, 6, 7, 8, 9,
     ]  # fmt: skip
-    assert run.sources[0].ledger.counts().failed == {"decode_error": 1}
+    assert only(run).ledger.counts().failed == {"decode_error": 1}
     assert_settled(run)
 
 
@@ -229,7 +252,7 @@ def test_a_full_disk_stops_the_run_by_name_and_every_frame_is_settled(tmp_path: 
     run = make_run(tmp_path, str(clip), jsonl="/dev/full")
     with pytest.raises(DiskFull):
         run.execute()
-    counts = run.sources[0].ledger.counts()
+    counts = only(run).ledger.counts()
     assert counts.delivered == 0
     assert counts.failed["disk_full"] >= 1
     assert_settled(run)
@@ -249,7 +272,7 @@ def test_an_output_that_cant_be_opened_stops_the_run_before_a_frame_is_read(
     run = make_run(tmp_path, str(write_clip(tmp_path / "clip.mkv", 3, FFV1)), **settings)
     with pytest.raises(error):
         run.execute()
-    assert run.sources[0].ledger.counts().captured == 0
+    assert only(run).ledger.counts().captured == 0
     assert_settled(run)
 
 
@@ -264,7 +287,7 @@ def test_failures_of_every_frame_are_counted_and_the_run_goes_to_its_end(tmp_pat
     clip = write_clip(tmp_path / "clip.mkv", 30, FFV1)
     run = make_run(tmp_path, str(clip), detector=FailingDetector())
     run.execute()
-    assert run.sources[0].ledger.counts().failed == {"inference_error": 30}
+    assert only(run).ledger.counts().failed == {"inference_error": 30}
     assert_settled(run)
 
 
@@ -280,7 +303,7 @@ def test_a_thread_that_dies_stops_the_run_loudly_and_every_frame_is_settled(tmp_
     run = make_run(tmp_path, str(clip), detector=ThreadKiller())
     with pytest.raises(InternalError, match="GeneratorExit"):
         run.execute()
-    counts = run.sources[0].ledger.counts()
+    counts = only(run).ledger.counts()
     assert counts.failed["internal_error"] + counts.dropped.get("shutdown", 0) == counts.captured
     assert_settled(run)
 
@@ -298,3 +321,81 @@ def test_runs_leave_no_thread_and_no_file_descriptor_behind(tmp_path: Path) -> N
         run_once(number)
     assert len(os.listdir("/proc/self/fd")) <= before  # noqa: PTH208
     assert not [t.name for t in threading.enumerate() if t.name.startswith("framewire")]
+
+
+def test_a_file_as_a_camera_and_a_job_share_the_line_and_say_what_they_are(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 12, FFV1)
+    run = make_run(tmp_path, {"uri": str(clip), "id": "cam", "realtime": True}, str(clip))
+    run.execute()
+    assert_settled(run)
+    messages = messages_in(tmp_path / "results.jsonl")
+    events = [m.state for m in messages if isinstance(m, SourceEvent)]
+    assert events == ["connecting", "live", "ended"]
+    results = results_of(messages, "cam")
+    assert [r.sequence for r in results] == list(range(len(results)))
+    assert len(results) + sum(sum(r.dropped_before.values()) for r in results) <= 12
+    assert [r.frame_index for r in results_of(messages, "clip")] == list(range(12))
+
+
+def test_sources_are_added_paused_and_removed_while_others_go_on(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 10, FFV1)
+    forever = {"uri": str(clip), "id": "cam", "realtime": True, "loop": True}
+    run = make_run(tmp_path, forever)
+    steps = iter(["add", "pause", "remove"])
+    said: list[str] = []
+
+    def act() -> None:
+        states = {one.source_id: one for one in run.supervisor.statuses()}
+        match next(steps, None) if _due(states, said) else None:
+            case "add":
+                run.add(SourceSettings(uri=str(clip), id="job"))
+                said.append("add")
+            case "pause":
+                run.supervisor.pause("cam")
+                said.append("pause")
+            case "remove":
+                run.supervisor.remove("cam")
+                said.append("remove")
+
+    run.execute(act)
+    assert said == ["add", "pause", "remove"]
+    assert_settled(run)
+    messages = messages_in(tmp_path / "results.jsonl")
+    assert [r.frame_index for r in results_of(messages, "job")] == list(range(10))
+    ends = {m.source_id: m for m in messages if isinstance(m, SourceEnd)}
+    assert ends["cam"].ledger.dropped["paused"] > 0
+    assert ends["cam"].code is None
+
+
+def _due(states: dict[str, SourceStatus], said: list[str]) -> bool:
+    """Each step waits for what the one before it has led to."""
+    match said:
+        case []:
+            return states["cam"].ledger.delivered > 0
+        case ["add"]:
+            return states["job"].state == "ended"
+        case ["add", "pause"]:
+            return states["cam"].ledger.dropped.get("paused", 0) > 0
+    return False
+
+
+def test_models_that_hang_end_the_run_by_name_and_what_was_delivered_is_whole(
+    tmp_path: Path,
+) -> None:
+    class HangsAtTheSecondBatch(GatedDetector):
+        def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
+            if not self.batches:
+                return NumberDetector.detect(self, frames)
+            return super().detect(frames)
+
+    clip = write_clip(tmp_path / "clip.mkv", 20, FFV1)
+    detector = HangsAtTheSecondBatch()
+    run = make_run(tmp_path, str(clip), detector=detector, max_batch=4, inference_timeout_s=0.5)
+    with pytest.raises(InferenceHung, match="have not answered"):
+        run.execute()
+    counts = only(run).ledger.counts()
+    assert counts.balanced
+    assert (counts.in_flight, counts.delivered) == (0, 4)
+    assert counts.failed["inference_hung"] > 0
+    assert len(results_of(messages_in(tmp_path / "results.jsonl"), "clip")) == 4
+    detector.gate.set()

@@ -1,0 +1,94 @@
+"""`framewire status`: how a running process is, as it says itself each second over ZeroMQ."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from contracts.errors import NoPublisher
+from contracts.messages import SourceStatus, Status, parse_message
+from scripts.listen import printable, subscribed
+
+COLORS = {"live": "green", "paused": "cyan", "failed": "red", "stalled": "red"}
+
+
+def show_status(endpoint: str, timeout_s: float, as_json: bool, console: Console) -> int:
+    """What the process says next is shown; 0 where it is ready, else 1.
+
+    Raises BadSetting where the endpoint is not one, NoPublisher where nothing comes in time.
+    """
+    status = next_status(endpoint, timeout_s)
+    if as_json:
+        print(status.model_dump_json())
+    else:
+        console.print(headline(status))
+        console.print(table_of(status.sources))
+    return 0 if status.ready else 1
+
+
+def next_status(endpoint: str, timeout_s: float) -> Status:
+    """What the process that publishes there says next. BadSetting, NoPublisher."""
+    with subscribed(endpoint, "status/") as socket:
+        if socket.poll(int(timeout_s * 1e3)):
+            status = parse_message(socket.recv_multipart()[1])
+            if isinstance(status, Status):
+                return status
+    raise NoPublisher(
+        f"{endpoint}: no status came within {timeout_s:g} s; does a run publish there?"
+    )
+
+
+def headline(status: Status) -> Text:
+    """`ready, up 3 min, bundled:parts (openvino, float32)`."""
+    up_s = (status.at - status.started_at).total_seconds()
+    detector = status.models.detector
+    ready = Text("ready", "green") if status.ready else Text("not ready", "bold red")
+    models = f"{detector.name} ({detector.runtime}, {detector.precision})"
+    line = Text.assemble(ready, f", up {_span(up_s)}, {printable(models)}")
+    return line.append("".join(f"\n{printable(reason)}" for reason in status.reasons), "red")
+
+
+def table_of(sources: Iterable[SourceStatus]) -> Table:
+    """One row a source: its state, its rate, and where its frames are."""
+    table = Table()
+    for column in ("source", "state", "frames/s", "captured", "delivered", "dropped", "failed"):
+        table.add_column(column, justify="left" if column in ("source", "state") else "right")
+    table.add_column("in flight", justify="right")
+    table.add_column("opened", justify="right")
+    for source in sources:
+        ledger = source.ledger
+        table.add_row(
+            Text(printable(source.source_id)),
+            _state(source),
+            f"{source.fps:.1f}",
+            str(ledger.captured),
+            str(ledger.delivered),
+            by_reason(ledger.dropped),
+            by_reason(ledger.failed),
+            str(ledger.in_flight),
+            _opened(source),
+        )
+    return table
+
+
+def _state(source: SourceStatus) -> Text:
+    text = Text(source.state, COLORS.get(source.state, "yellow"))
+    return text.append(f" {source.code}", "yellow") if source.code else text
+
+
+def _opened(source: SourceStatus) -> str:
+    hung = f" ({source.abandoned_threads} hung)" if source.abandoned_threads else ""
+    return f"{source.connections}×{hung}"
+
+
+def by_reason(counts: Mapping[str, int]) -> str:
+    """`8 queue_full, 2 stale`, or `0`."""
+    return ", ".join(f"{n} {code}" for code, n in counts.items()) or "0"
+
+
+def _span(seconds: float) -> str:
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length_s:
+            return f"{seconds / length_s:.1f} {unit}"
+    return f"{seconds:.0f} s"

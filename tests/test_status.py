@@ -1,0 +1,88 @@
+"""`framewire status`: what a person sees of a running process."""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import zmq
+from rich.console import Console
+
+from contracts.errors import BadSetting, NoPublisher
+from contracts.messages import LedgerCounts, Status, parse_message, topic_of
+from scripts.status import show_status
+from tests.messages import frame_result, source_status, status
+
+
+@contextmanager
+def publishing(said: Status) -> Iterator[str]:
+    """The endpoint of somebody who says this again and again, between other messages."""
+    over = threading.Event()
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+
+        def publish() -> None:
+            while not over.wait(0.02):
+                for message in (frame_result(), said):
+                    payload = message.model_dump_json().encode()
+                    socket.send_multipart([topic_of(message).encode(), payload])
+
+        thread = threading.Thread(target=publish)
+        thread.start()
+        try:
+            yield f"tcp://127.0.0.1:{port}"
+        finally:
+            over.set()
+            thread.join()
+
+
+def shown(said: Status) -> tuple[int, str]:
+    """The exit status, and what is printed."""
+    console = Console(width=120, record=True, file=io.StringIO())
+    with publishing(said) as endpoint:
+        exit_status = show_status(endpoint, 10, as_json=False, console=console)
+    return exit_status, console.export_text()
+
+
+def test_each_source_is_a_row_with_its_state_rate_and_account() -> None:
+    lost = source_status(
+        "cam2",
+        state="backing_off",
+        code="auth_failed",
+        connections=3,
+        abandoned_threads=1,
+        ledger=LedgerCounts(captured=5, failed={"decode_error": 5}),
+    )
+    exit_status, text = shown(status(source_status(), lost))
+    rows = [line for line in text.splitlines() if "cam" in line]
+    assert exit_status == 0
+    assert [cell.strip() for cell in rows[0].split("│")[1:-1]] == [
+        "cam1", "live", "25.0", "10", "8", "1 queue_full", "0", "1", "1×",
+    ]  # fmt: skip
+    assert "backing_off auth_failed" in rows[1]
+    assert "5 decode_error" in rows[1]
+    assert "3× (1 hung)" in rows[1]
+
+
+def test_process_that_is_not_ready_says_why_and_is_exit_status_1() -> None:
+    exit_status, text = shown(status(ready=False, reasons=("the model fails: rebuilding",)))
+    assert exit_status == 1
+    assert "not ready" in text
+    assert "the model fails: rebuilding" in text
+
+
+def test_json_is_the_message_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with publishing(status()) as endpoint:
+        show_status(endpoint, 10, as_json=True, console=Console())
+    assert parse_message(capsys.readouterr().out) == status()
+
+
+def test_silence_has_a_name_and_says_what_to_ask() -> None:
+    with pytest.raises(NoPublisher, match=r"no status came within 0\.1 s"):
+        show_status("tcp://127.0.0.1:9", 0.1, as_json=False, console=Console())
+
+
+def test_endpoint_that_is_none_is_refused() -> None:
+    with pytest.raises(BadSetting, match="not an endpoint"):
+        show_status("cam1", 1, as_json=False, console=Console())
