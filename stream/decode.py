@@ -77,6 +77,14 @@ class Decoder:
             yield from self.decode(None)
             self.context.flush_buffers()
 
+    def close(self) -> None:
+        """Its threads and the pictures that it keeps are gone, whoever still knows this object.
+
+        May be called twice. PyAV's context itself has no other end.
+        """
+        if hasattr(self, "context"):
+            del self.context
+
     def seconds(self, ticks: int | None) -> float | None:
         """A time of a packet or a frame in seconds."""
         if ticks is None or self._time_base is None:

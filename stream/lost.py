@@ -86,12 +86,11 @@ def reading_error(error: av.FFmpegError, uri: str) -> StreamLost:
 
 
 def scrubbed(error: av.FFmpegError) -> av.FFmpegError:
-    """The error without the URL, and the line of FFmpeg's log, that PyAV put into its text.
-
-    A traceback shows the causes of an error too.
+    """The error as the cause of one of ours: without the URL, and the line of FFmpeg's log, that
+    PyAV put into its text, and without the frames that keep what was open.
     """
     error.args = error.args[:2]
-    return error
+    return error.with_traceback(None)
 
 
 def scheme_of(uri: str) -> str:

@@ -16,7 +16,7 @@ from contracts.errors import Ended, Stalled, StreamLost
 from contracts.uris import without_credentials
 from stream.connect import connect
 from stream.decode import Decoder
-from stream.gate import Gate
+from stream.gate import Damage, Gate
 from stream.hardware import check_hardware, decodes_in_hardware, hardware_decoder
 from stream.lag import Lag
 from stream.lost import reading_error, scheme_of, scrubbed
@@ -56,21 +56,22 @@ class NetworkReader:
         self._uri = uri
         self._shown = without_credentials(uri)
         self._read_timeout_s = options.read_timeout_s
-        self._container, self._stream = connect(uri, options)
+        self._container, stream = connect(uri, options)
+        self._stream_index = stream.index
         self._pace = _pace_of(self._container, options)
         self._may_fall_back = False
-        self._context = self._decoder_context(options.hwaccel)
+        context = self._decoder_context(stream.codec_context, options.hwaccel)
         # Threads that share a picture give it at once; those that take a picture each hold back as
         # many as they are: three of four, 120 ms at 25 frames/s, and more where there are more
         # cores. FFmpeg's `low_delay` takes no further frame off, and breaks the order of B-frames.
-        self._context.thread_type = "SLICE"
-        self._context.thread_count = min(os.cpu_count() or 1, MOST_DECODER_THREADS)
+        context.thread_type = "SLICE"
+        context.thread_count = min(os.cpu_count() or 1, MOST_DECODER_THREADS)
         # Where a format has no times, such as JPEG by JPEG over HTTP, FFmpeg makes some up.
         untimed = self._container.format.flags & cast("int", FormatFlags.no_timestamps.value)
-        time_base = None if untimed else self._stream.time_base
-        decoder = Decoder(self._context, time_base, self._shown, options.max_frame_pixels)
-        self._gate = Gate(decoder)
-        self._seconds = decoder.seconds
+        time_base = None if untimed else stream.time_base
+        self._decoder = Decoder(context, time_base, self._shown, options.max_frame_pixels)
+        self._gate = Gate(self._decoder)
+        self._damage = Damage()
         self._lag = Lag()
 
     def pictures(self) -> Iterator[Reading]:
@@ -81,18 +82,25 @@ class NetworkReader:
         """
         with contextlib.closing(self):
             try:
-                for packet in self._packets():
-                    lag_s = self._lag.of(self._seconds(_stream_clock(packet)), time.monotonic())
-                    for reading in self._gate.decode(packet, self.skip):
-                        yield self._complete(reading, lag_s)
-            except StreamLost:
+                yield from self._readings()
+            except StreamLost as lost:
                 for reading in self._gate.finish():
-                    yield self._complete(reading, 0.0)
-                raise
+                    yield self._complete(reading)
+                # Whoever keeps the error does not keep, by its frames, a packet and its decoder.
+                raise lost.with_traceback(None) from lost.__cause__
 
     def close(self) -> None:
         """The connection is closed. Pictures that are still latent can be developed."""
         self._container.close()
+        self._decoder.close()
+
+    def _readings(self) -> Iterator[Reading]:
+        for packet in self._packets():
+            clock_s = self._decoder.seconds(_stream_clock(packet))
+            lag_s = self._lag.of(clock_s, time.monotonic())
+            damaged = self._damage.shows(packet)
+            for reading in self._gate.decode(packet, self.skip):
+                yield self._complete(reading, lag_s, damaged)
 
     def _packets(self) -> "Iterator[Packet[Any]]":
         """The video's packets, until a `StreamLost` is raised.
@@ -102,7 +110,7 @@ class NetworkReader:
         came_s = time.monotonic()
         try:
             for packet in self._container.demux():
-                if packet.stream.index == self._stream.index and packet.size:
+                if packet.stream.index == self._stream_index and packet.size:
                     yield packet
                     came_s = time.monotonic()
                 elif time.monotonic() - came_s > self._read_timeout_s:
@@ -112,25 +120,29 @@ class NetworkReader:
         raise Ended(f"{self._shown}: the server ended the stream")
 
     def _complete(
-        self, reading: Latent | Unreadable | Skipped, lag_s: float
+        self, reading: Latent | Unreadable | Skipped, lag_s: float = 0.0, damaged: bool = False
     ) -> Latent | Unreadable | Skipped:
         if not isinstance(reading, Latent):
             return dataclasses.replace(reading, lag_s=lag_s)
         self._check_hardware()
         if self._pace and reading.pts_s is not None:
             lag_s = self._pace.wait_for(reading.pts_s)
-        return dataclasses.replace(reading, lag_s=lag_s, sent_at=self._sent_at(reading.pts_s))
+        return dataclasses.replace(
+            reading,
+            lag_s=lag_s,
+            sent_at=self._sent_at(reading.pts_s),
+            degraded=("corrupt_frame",) if damaged else reading.degraded,
+        )
 
     def _sent_at(self, pts_s: float | None) -> datetime | None:
         """A transport stream inside of RTSP, known by its tag, has times of its own."""
-        is_rtp = self._container.format.name == "rtsp" and self._context.codec_tag == NO_TAG
+        is_rtp = self._container.format.name == "rtsp" and self._decoder.context.codec_tag == NO_TAG
         if pts_s is None or not is_rtp:
             return None
         start_us = self._container.start_time_realtime
         return None if start_us is None else EPOCH + timedelta(microseconds=start_us, seconds=pts_s)
 
-    def _decoder_context(self, hwaccel: str) -> "VideoCodecContext":
-        software = self._stream.codec_context
+    def _decoder_context(self, software: "VideoCodecContext", hwaccel: str) -> "VideoCodecContext":
         if hwaccel == "none":
             return software
         hardware = hardware_decoder(software, hwaccel)
@@ -141,8 +153,9 @@ class NetworkReader:
 
     def _check_hardware(self) -> None:
         """Once, when the first picture has come: only then FFmpeg has tried."""
-        if self._may_fall_back and not decodes_in_hardware(self._context):
-            self._fall_back(f"the device does not take this {self._context.name} stream")
+        context = self._decoder.context
+        if self._may_fall_back and not decodes_in_hardware(context):
+            self._fall_back(f"the device does not take this {context.name} stream")
         self._may_fall_back = False
 
     def _fall_back(self, reason: str) -> None:
