@@ -1,18 +1,23 @@
 """A webcam, read with OpenCV; the camera does not wait for us."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from cv2.utils import logging as cv2_logging
 
 from contracts.errors import FrameTooLarge, SourceLost, SourceNotFound
-from stream.reader import Picture, Reading, Unreadable
+from stream.reader import Latent, Reading, Unreadable
+
+if TYPE_CHECKING:
+    from contracts.frame import ImageHWC
 
 
 class WebcamReader:
-    """An open camera, owned by the thread that opened it.
+    """An open camera, owned by the thread that opened it. Its pictures are latent: BGR.
 
     `pts_s` is None: OpenCV gives a camera's frames no time of their own. When the frame came is in
     `captured_at` and `captured_ns`, which the capture thread stamps.
@@ -41,16 +46,19 @@ class WebcamReader:
                 if not came:
                     raise SourceLost(f"{self._name}: gave no more frames after {n_readings}")
                 n_readings += 1
-                yield self._convert(bgr_hwc)
+                yield self._latent(bgr_hwc)
 
     def close(self) -> None:
         """The camera is free for others."""
         self._capture.release()
 
-    def _convert(self, bgr_hwc: cv2.typing.MatLike) -> Picture | Unreadable:
+    def _latent(self, bgr_hwc: cv2.typing.MatLike) -> Latent | Unreadable:
         height, width = bgr_hwc.shape[:2]
         if height * width > self._max_frame_pixels:
             text = f"{width}×{height} pixels, at most {self._max_frame_pixels} in all"
             return Unreadable(FrameTooLarge(f"{self._name}: {text}"))
-        rgb_hwc = cv2.cvtColor(bgr_hwc, cv2.COLOR_BGR2RGB)
-        return Picture(rgb_hwc.astype(np.uint8, copy=False))
+        return Latent(functools.partial(_rgb, bgr_hwc), n_bytes=height * width * 3)
+
+
+def _rgb(bgr_hwc: cv2.typing.MatLike) -> "ImageHWC":
+    return cv2.cvtColor(bgr_hwc, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

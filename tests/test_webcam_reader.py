@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from contracts.errors import FrameTooLarge, SourceLost, SourceNotFound
-from stream.reader import Picture, Unreadable
+from stream.reader import Latent, Unreadable
 from stream.webcam import WebcamReader
 from tests.clips import SIZE, number_in, painted, write_clip
 
@@ -19,11 +19,13 @@ def test_frames_come_as_rgb_and_then_the_camera_is_lost(tmp_path: Path) -> None:
     reader = WebcamReader(str(write_clip(tmp_path / "a.mp4", 5)), MEGAPIXEL)
     readings = reader.pictures()
     five = [next(readings) for _ in range(5)]
-    pictures = [reading for reading in five if isinstance(reading, Picture)]
+    pictures = [reading for reading in five if isinstance(reading, Latent)]
     with pytest.raises(SourceLost, match="after 5"):
         next(readings)
-    assert [number_in(picture.image_hwc) for picture in pictures] == list(range(5))
-    image_hwc = pictures[4].image_hwc
+    images = [picture.develop() for picture in pictures]
+    assert [number_in(image_hwc) for image_hwc in images] == list(range(5))
+    image_hwc = images[4]
+    assert image_hwc.nbytes == pictures[4].n_bytes
     assert image_hwc.shape == (*SIZE, 3)
     assert image_hwc.dtype == np.uint8
     assert image_hwc.flags.c_contiguous
