@@ -41,3 +41,24 @@ fi
 
 PATH="$PWD/.venv/bin:$PATH"
 export PATH
+
+has_camera() {
+    /usr/bin/python3 -m tests.rtsp_server --check >/dev/null 2>&1
+}
+
+# For scripts/test alone: afterwards the cameras that tests start can run, or a line says what they
+# lack. Never fails: without them, the tests that need them are skipped.
+provide_camera() {
+    local packages said
+    if has_camera; then return; fi
+    packages=$(paste -sd ' ' tests/apt.txt)
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing what the tests' RTSP server needs (once): apt-get install $packages" >&2
+        said=$({
+            apt-get update  # Where it fails, what is known already may do.
+            DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages
+        } 2>&1) || tail -n 5 <<<"$said" >&2
+        if has_camera; then return; fi
+    fi
+    echo "framewire: tests with live cameras are skipped; they need: apt-get install $packages" >&2
+}
