@@ -26,7 +26,7 @@ from contracts.messages import (
 from scripts.status import by_reason
 from stream.queue import QueueCounts
 
-STAGES = [name.removesuffix("_ms") for name in StageTimes.model_fields] + ["publish"]
+STAGES = [name.removesuffix("_ms") for name in StageTimes.model_fields] + ["deliver"]
 KEPT_FRAMES = 10_000
 """Percentiles are over the last so many frames, so that a run of months stays small."""
 
@@ -47,7 +47,7 @@ class Report:
         """The clock of the frame rate starts: everything is ready, reading begins."""
         self._started_ns = self._ended_ns = time.monotonic_ns()
 
-    def observe(self, message: AnyMessage, publish_ms: float) -> None:
+    def observe(self, message: AnyMessage, deliver_ms: float) -> None:
         """Called for each message when it has left."""
         self._ended_ns = time.monotonic_ns()
         if isinstance(message, SourceEnd):
@@ -58,7 +58,7 @@ class Report:
         self.classes.update(detection.class_name for detection in message.detections)
         self.labels.update(item.class_name for item in message.classifications)
         self.degraded.update(message.degraded)
-        self._times_ms.append((*message.stage_ms.model_dump().values(), publish_ms))
+        self._times_ms.append((*message.stage_ms.model_dump().values(), deliver_ms))
 
     @property
     def elapsed_s(self) -> float:

@@ -70,7 +70,7 @@ def test_help_lists_the_commands_and_every_setting(capsys: pytest.CaptureFixture
         (["run", "--source", "0", "--device", "gpu"], 2, "bad_setting: device"),
         (["run", "--source", "no/such.mp4"], 3, "source_not_found: no/such.mp4"),
         (["run", "--source", "no/*.jpg"], 3, "source_not_found: no/*.jpg"),
-        (["run", "--source", "rtsp://u:secret@h/1"], 2, "bad_setting: rtsp://h/1"),
+        (["run", "--source", "gopher://u:secret@h/1"], 2, "bad_setting: gopher://h/1"),
         (["run", "--source", "README.md", "--detector", "yolo"], 2, "unknown_model: detector"),
         (
             ["run", "--source", "README.md", "--classifier-weights", "none.pth"],
@@ -132,7 +132,8 @@ def test_a_run_writes_its_files_and_exits_0(
     assert summary["frames"] == 12
     assert summary["ledgers"]["clip"]["delivered"] == 12
     assert set(summary["stage_ms"]) == {
-        "decode", "queue", "detect", "crop", "classify", "assemble", "publish",
+        "decode", "queue", "batch", "detect", "crop", "classify", "text", "assemble", "publish",
+        "deliver",
     }  # fmt: skip
 
 
