@@ -33,7 +33,7 @@ def resolve_secrets(uri: str, environment: Mapping[str, str] = os.environ) -> st
         if match[0] == "$${":
             return "${"
         value = _value_of(match[0], environment)
-        remember_secret(value)
+        remember_secret(value, match[0])
         if url and (url.start(1) <= match.start() < url.end(1) or match.start() > url.end()):
             return quote(value, safe="", errors="surrogateescape")
         return value

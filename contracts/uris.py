@@ -36,9 +36,12 @@ _RTMP = re.compile(r"rtmp[a-z]*$", re.IGNORECASE)
 # `C:\shots\a@b.jpg`, `file:a@b.mp4` and `onnx:a@b.onnx` are names of files.
 _BARE = re.compile(r"(?!\W*[A-Za-z]:[/\\]|\W*(?:file|onnx):)[^/\\:?#]+:[^@]*@")
 _AT_HOST = re.compile(r"@[\w\[]")
+# A text may go on right behind what was hidden before: `?token=***: refused`.
+_ALREADY_HIDDEN = re.compile(r"\*{3}\W*")
 _AUTHORIZATION = re.compile(r"(authorization:\s*\w+\s+)\S.*", re.IGNORECASE)
 
-_resolved: set[str] = set()
+_resolved: dict[str, str] = {}
+"""What may never be shown, and what is shown in its place."""
 _SHORTEST_RESOLVED = 6
 
 
@@ -65,19 +68,21 @@ def redact(text: str) -> str:
     URI: one whose password has spaces is shown safely only by `without_credentials`.
     """
     for secret in sorted(_resolved, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+        text = text.replace(secret, _resolved[secret])
     text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
     if not re.search("[@=%]|://", text):
         return text
     return "".join(without_credentials(piece) for piece in _pieces(text))
 
 
-def remember_secret(value: str) -> None:
-    """From now on `redact` hides the value wherever it stands. Shorter ones hide only in URIs:
-    six characters turn up by chance seldom enough.
+def remember_secret(value: str, reference: str) -> None:
+    """From now on `redact` shows the reference wherever the value stands.
+
+    Values shorter than six characters are hidden in URIs only: others turn up by chance too often.
     """
-    spellings = {value, quote(value, safe="", errors="surrogateescape")}
-    _resolved.update(text for text in spellings if len(text) >= _SHORTEST_RESOLVED)
+    for spelling in (value, quote(value, safe="", errors="surrogateescape")):
+        if len(spelling) >= _SHORTEST_RESOLVED:
+            _resolved[spelling] = reference
 
 
 def has_credentials(uri: str) -> bool:
@@ -125,7 +130,7 @@ def _secrets(uri: str) -> list[Secret]:
         found += _wrong_port(masked, host, end)
         if _RTMP.search(masked, max(0, start - 11), start - 3):
             found += _rtmp_key(masked, host, end)
-    return found
+    return [one for one in found if not _ALREADY_HIDDEN.fullmatch(uri, one.start, one.end)]
 
 
 def _parameters(uri: str) -> Iterator[Secret]:

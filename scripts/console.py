@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from contracts.uris import redact
+
 
 class StandardError:
     """Standard error as long as somebody reads it. The run matters more than what is said of it.
@@ -74,6 +76,14 @@ class ConsoleHandler(logging.Handler):
         console.print(Text(self.format(record), STYLES.get(record.levelno, "")), soft_wrap=True)
 
 
+class RedactedFormatter(logging.Formatter):
+    """Texts of records, their tracebacks too, without secrets, whoever wrote them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Called by the handler for each record."""
+        return redact(super().format(record))
+
+
 class RateColumn(ProgressColumn):
     """Frames a second, once there is something to measure."""
 
@@ -83,13 +93,17 @@ class RateColumn(ProgressColumn):
 
 
 def set_up_logging(level: str) -> None:
-    """`framewire`'s records from this level on go to standard error."""
+    """`framewire`'s records from this level on go to standard error, and others' warnings.
+
+    The handler is the root's, so that no library's records come past it. One that brings its own
+    has to be told not to (uvicorn: `log_config=None`).
+    """
     handler = ConsoleHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    logger = logging.getLogger("framewire")
-    logger.handlers = [handler]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    handler.setFormatter(RedactedFormatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    others = [other for other in root.handlers if not isinstance(other, ConsoleHandler)]
+    root.handlers = [*others, handler]
+    logging.getLogger("framewire").setLevel(level.upper())
 
 
 @contextmanager

@@ -48,11 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """A command that a test runs in this process sets its logging up; the next test has its own."""
-    logger = logging.getLogger("framewire")
-    before = (list(logger.handlers), logger.level, logger.propagate)
+    root, logger = logging.getLogger(), logging.getLogger("framewire")
+    handlers, level = list(root.handlers), logger.level
     yield
-    logger.handlers, logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
+    root.handlers = handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
