@@ -16,8 +16,13 @@ from tests.frames import noise
 
 CPU = torch.device("cpu")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# The reference rounds to whole grey levels after resizing, we don't: half a level, normalised.
-HALF_A_GREY_LEVEL = 0.5 / 255 / 0.224 + 1e-4
+GREY_LEVEL = 1 / 255 / 0.224
+"""Normalised, of the channel with the smallest deviation."""
+
+
+def assert_same(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Where a value lies halfway between two grey levels, one may round up and the other down."""
+    assert (ours - theirs).abs().max() < GREY_LEVEL + 1e-4
 
 
 def reference(image: np.ndarray, box: CropBox, transform: CropTransform) -> torch.Tensor:
@@ -25,6 +30,8 @@ def reference(image: np.ndarray, box: CropBox, transform: CropTransform) -> torc
     preset = ImageClassification(
         crop_size=transform.crop_size,
         resize_size=transform.resize_size,
+        mean=transform.mean,
+        std=transform.std,
         interpolation=InterpolationMode(transform.interpolation),
     )
     x1, y1, x2, y2 = pixel_bounds(box.box_xyxy)
@@ -44,8 +51,7 @@ def test_crops_equal_the_reference_transform_on_the_same_pixels(boxes, interpola
     transform = CropTransform(72, 64, *IMAGENET, interpolation)
     crops = crop([image], [CropBox(0, box) for box in boxes], transform, CPU)
     for ours, box in zip(crops, boxes, strict=True):
-        theirs = reference(image, CropBox(0, box), transform)
-        assert (ours - theirs).abs().max() < HALF_A_GREY_LEVEL
+        assert_same(ours, reference(image, CropBox(0, box), transform))
 
 
 @pytest.mark.parametrize(("width", "height"), [(33, 32), (32, 33), (300, 20), (20, 300), (5, 5)])
@@ -54,7 +60,17 @@ def test_long_narrow_and_tiny_crops_equal_the_reference(width: int, height: int)
     transform = CropTransform(236, 224, *IMAGENET)
     box = CropBox(0, (3.0, 4.0, 3.0 + width, 4.0 + height))
     [ours] = crop([image], [box], transform, CPU)
-    assert (ours - reference(image, box, transform)).abs().max() < HALF_A_GREY_LEVEL
+    assert_same(ours, reference(image, box, transform))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pixels_are_whole_grey_levels_as_in_the_reference(interpolation: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (310, 310, 3), dtype=np.uint8)
+    transform = CropTransform(236, 224, (0.0,) * 3, (1.0,) * 3, interpolation)  # type: ignore[arg-type]
+    box = CropBox(0, (3.0, 4.0, 104.0, 167.0))
+    [ours] = crop([image], [box], transform, CPU)
+    assert (ours * 255 - (ours * 255).round()).abs().max() < 1e-4
+    assert ((ours - reference(image, box, transform)).abs() > 0.5 / 255).float().mean() < 0.01
 
 
 def test_crops_of_frames_of_different_sizes_go_together_and_keep_their_order() -> None:
@@ -73,7 +89,7 @@ def test_groups_bound_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPa
     together = crop([image], boxes, transform, CPU)
     monkeypatch.setattr(crop_module, "WINDOW_BYTES_AT_ONCE", 1)
     one_by_one = crop([image], boxes, transform, CPU)
-    torch.testing.assert_close(one_by_one, together, atol=1e-5, rtol=0)
+    assert_same(one_by_one, together)
 
 
 def test_no_boxes_give_no_crops() -> None:
@@ -90,6 +106,4 @@ def test_crops_on_cuda_equal_those_on_the_cpu() -> None:
     image, transform = noise(300, 400), CropTransform(72, 64, *IMAGENET)
     boxes = [CropBox(0, (10.5, 20.0, 200.0, 150.0)), CropBox(0, (0.0, 0.0, 400.0, 300.0))]
     on_cuda = crop([image], boxes, transform, torch.device("cuda"))
-    torch.testing.assert_close(
-        on_cuda.cpu(), crop([image], boxes, transform, CPU), atol=1e-3, rtol=0
-    )
+    assert_same(on_cuda.cpu(), crop([image], boxes, transform, CPU))
