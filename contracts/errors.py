@@ -38,6 +38,25 @@ FramewireError
 │   ├── EndpointUnavailable endpoint_unavailable
 │   └── NoSubscriber       no_subscriber
 ├── NoPublisher            no_publisher           nothing comes from a process
+├── RequestError                                  the service can't answer a request
+│   ├── UnsupportedMediaType unsupported_media_type
+│   ├── TruncatedImage     truncated_image
+│   ├── ImageTooLarge      image_too_large
+│   ├── TooManyPixels      too_many_pixels
+│   ├── EmptyUpload        empty_upload
+│   ├── MissingFile        missing_file
+│   ├── BadParameter       bad_parameter
+│   ├── UrlNotAllowed      url_not_allowed
+│   ├── UrlFetchFailed     url_fetch_failed
+│   ├── RequestTooLarge    request_too_large
+│   ├── RequestTimeout     request_timeout
+│   ├── Unauthorized       unauthorized
+│   ├── Forbidden          forbidden
+│   ├── RateLimited        rate_limited
+│   ├── NoSuchPath         no_such_path
+│   ├── MethodNotAllowed   method_not_allowed
+│   ├── Overloaded         overloaded
+│   └── DeadlineExceeded   deadline_exceeded
 └── InternalError          internal_error         a defect of framewire itself
 
 The code appears unchanged in messages, log lines, summaries and exit lines. The exit status says
@@ -55,6 +74,7 @@ class FramewireError(Exception):
 
     code: ClassVar[str] = ""
     exit_status: int = 1
+    http_status: ClassVar[int] = 500
 
     def __str__(self) -> str:
         """One line of valid Unicode without passwords, whatever a library put into the text."""
@@ -209,6 +229,7 @@ class CorruptImage(SourceError):
     """The image file is damaged or cut short."""
 
     code = "corrupt_image"
+    http_status = 400
 
 
 class FrameTooLarge(SourceError):
@@ -233,6 +254,7 @@ class ModelUnavailable(InferenceError):
     """The models kept failing and are to be loaded again; the frame was not looked at."""
 
     code = "model_unavailable"
+    http_status = 503
 
 
 class InferenceHung(InferenceError):
@@ -284,6 +306,131 @@ class NoPublisher(FramewireError):
 
     code = "no_publisher"
     exit_status = 3
+
+
+class RequestError(FramewireError):
+    """The service can't answer a request; `http_status` goes with it."""
+
+    http_status = 400
+
+
+class UnsupportedMediaType(RequestError):
+    """The upload is not a JPEG, PNG or WebP picture, whatever its header says."""
+
+    code = "unsupported_media_type"
+
+
+class TruncatedImage(RequestError):
+    """The picture ends in the middle."""
+
+    code = "truncated_image"
+
+
+class ImageTooLarge(RequestError):
+    """The picture has more bytes than the service takes."""
+
+    code = "image_too_large"
+    http_status = 413
+
+
+class TooManyPixels(RequestError):
+    """The picture's header promises more pixels than the service takes; it is not decoded."""
+
+    code = "too_many_pixels"
+    http_status = 413
+
+
+class EmptyUpload(RequestError):
+    """The upload has no bytes."""
+
+    code = "empty_upload"
+
+
+class MissingFile(RequestError):
+    """The request has no part named `file`, and no picture as its body."""
+
+    code = "missing_file"
+
+
+class BadParameter(RequestError):
+    """A parameter, header or body of the request is not one that the service takes."""
+
+    code = "bad_parameter"
+
+
+class UrlNotAllowed(RequestError):
+    """The service must not fetch this URL, or none at all."""
+
+    code = "url_not_allowed"
+
+
+class UrlFetchFailed(RequestError):
+    """The URL gave no picture in time."""
+
+    code = "url_fetch_failed"
+
+
+class RequestTooLarge(RequestError):
+    """The request as a whole has more bytes than the service takes."""
+
+    code = "request_too_large"
+    http_status = 413
+
+
+class RequestTimeout(RequestError):
+    """The request did not come in time."""
+
+    code = "request_timeout"
+    http_status = 408
+
+
+class Unauthorized(RequestError):
+    """The request has no key that the service knows."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class Forbidden(RequestError):
+    """The key is known, but not for this."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class RateLimited(RequestError):
+    """The key's requests come faster than it may send them."""
+
+    code = "rate_limited"
+    http_status = 429
+
+
+class NoSuchPath(RequestError):
+    """The service has nothing there."""
+
+    code = "no_such_path"
+    http_status = 404
+
+
+class MethodNotAllowed(RequestError):
+    """The path doesn't take this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class Overloaded(RequestError):
+    """Too many requests wait already; try again later."""
+
+    code = "overloaded"
+    http_status = 503
+
+
+class DeadlineExceeded(RequestError):
+    """The answer did not come before the request's deadline."""
+
+    code = "deadline_exceeded"
+    http_status = 504
 
 
 class InternalError(FramewireError):
