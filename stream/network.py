@@ -41,6 +41,9 @@ class NetworkReader:
     Pictures are latent. `pts_s` is the stream's own time. `sent_at` is the camera's wall clock by
     its RTCP sender reports, which RTSP cameras send every few seconds: None before the first one,
     and for the other protocols. The capture times that a frame gets are this machine's in any case.
+
+    A frame that shows a loss is `corrupt_frame` where FFmpeg tells of it. It does for transport
+    streams and for H.265; H.264 over RTSP's `udp` may lose packets without a mark.
     """
 
     live = True
@@ -63,7 +66,8 @@ class NetworkReader:
         context = self._decoder_context(stream.codec_context, options.hwaccel)
         # Threads that share a picture give it at once; those that take a picture each hold back as
         # many as they are: three of four, 120 ms at 25 frames/s, and more where there are more
-        # cores. FFmpeg's `low_delay` takes no further frame off, and breaks the order of B-frames.
+        # cores. FFmpeg's `low_delay` takes no further frame off, and breaks the order of MPEG-2's
+        # B-frames. Cameras part a picture into a few slices at most.
         context.thread_type = "SLICE"
         context.thread_count = min(os.cpu_count() or 1, MOST_DECODER_THREADS)
         # Where a format has no times, such as JPEG by JPEG over HTTP, FFmpeg makes some up.
