@@ -18,6 +18,9 @@ from contracts.uris import without_credentials
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 WhenFull = Literal["block", "drop_oldest"]
+RuntimeName = Literal["torch", "compile", "openvino", "onnxruntime", "tensorrt"]
+AskedRuntime = Literal["auto", RuntimeName]
+Precision = Literal["float32", "bfloat16", "float16"]
 CAN_BE_NONE = ("zmq", "jsonl", "video", "summary")
 
 
@@ -155,10 +158,10 @@ class Settings(BaseModel):
     layout: str = "auto"
     """How an ONNX detector's outputs read: `yolox`, `yolov5`, `yolov8`, `nms_free`, …"""
 
-    runtime: Literal["auto", "torch", "openvino", "onnxruntime"] = "auto"
-    """What computes the models. `auto` takes the fastest that is here, and says which."""
+    runtime: AskedRuntime = "auto"
+    """`torch`, `compile` (torchvision's models), `onnxruntime`, `tensorrt` (files), `openvino`."""
 
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     """What the models compute in; less than float32 is faster where the device has it."""
 
     masks: bool = False

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,11 +13,13 @@ from pipeline.catalog import Role, find_model
 from pipeline.classify import Classifier
 from pipeline.classify.onnx import OnnxClassifier
 from pipeline.classify.torchvision import TorchvisionClassifier
-from pipeline.detect import Detector
+from pipeline.detect import Detector, Thresholds
 from pipeline.detect.onnx import OnnxDetector
 from pipeline.detect.torchvision import TorchvisionDetector
 from pipeline.device import choose_device
 from pipeline.inference import Pipeline
+from pipeline.label import MAX_CROPS_AT_ONCE
+from pipeline.runtime import Compute
 
 if TYPE_CHECKING:
     from pipeline.track import Tracks
@@ -50,56 +52,36 @@ def load_pipeline(settings: Settings) -> Pipeline:
 
 
 def _load_detector(settings: Settings, device: torch.device, low_score: float) -> Detector:
-    min_score = min(settings.min_score, low_score)
+    compute = Compute(device, settings.runtime, settings.precision, settings.max_batch)
+    thresholds = Thresholds(
+        min(settings.min_score, low_score), settings.max_detections, settings.nms_iou
+    )
     origin, _, rest = settings.detector.partition(":")
     if origin != "onnx":
-        return TorchvisionDetector(
-            find_model("detector", settings.detector, settings.detector_weights),
-            device,
-            min_score,
-            settings.max_detections,
-            masks=settings.masks,
-            nms_iou=settings.nms_iou,
-            runtime=settings.runtime,
-            precision=settings.precision,
-        )
-    runtime = _runtime_of_onnx(settings, "detector", settings.detector_weights)
+        spec = find_model("detector", settings.detector, settings.detector_weights)
+        return TorchvisionDetector(spec, compute, thresholds, masks=settings.masks)
+    _refuse_weights("detector", settings.detector_weights)
     if settings.masks:
         raise BadSetting("masks: an ONNX detector makes none; torchvision's Mask R-CNN does")
-    return OnnxDetector(
-        Path(rest),
-        settings.detector,
-        device,
-        min_score,
-        settings.max_detections,
-        settings.nms_iou,
-        settings.layout,
-        runtime,
-        settings.precision,
-    )
+    return OnnxDetector(Path(rest), settings.detector, compute, thresholds, settings.layout)
 
 
 def load_classifier(settings: Settings, device: torch.device) -> Classifier:
     """The classifier alone, which must not be `none`. Raises ModelError or BadSetting."""
+    compute = Compute(device, settings.runtime, settings.precision, MAX_CROPS_AT_ONCE)
     origin, _, rest = settings.classifier.partition(":")
     if origin != "onnx":
         spec = find_model("classifier", settings.classifier, settings.classifier_weights)
-        return TorchvisionClassifier(spec, device, settings.runtime, settings.precision)
-    runtime = _runtime_of_onnx(settings, "classifier", settings.classifier_weights)
-    return OnnxClassifier(Path(rest), settings.classifier, device, runtime, settings.precision)
+        return TorchvisionClassifier(spec, compute)
+    _refuse_weights("classifier", settings.classifier_weights)
+    return OnnxClassifier(Path(rest), settings.classifier, compute)
 
 
-def _runtime_of_onnx(
-    settings: Settings, role: Role, weights: Path | None
-) -> Literal["auto", "openvino", "onnxruntime"]:
-    """What is to compute the file. Raises BadSetting for what only torchvision's models take."""
+def _refuse_weights(role: Role, weights: Path | None) -> None:
     if weights:
         raise BadSetting(
             f"{role}_weights: an ONNX file has its own weights; name it in {role} only"
         )
-    if settings.runtime == "torch":
-        raise BadSetting(f"runtime torch: can't compute an ONNX {role}; take auto")
-    return settings.runtime
 
 
 def make_tracks(settings: Settings) -> "Tracks | None":

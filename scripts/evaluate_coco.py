@@ -22,10 +22,9 @@ from rich.table import Table
 
 from contracts.errors import FramewireError
 from contracts.frame import Frame, still_frame
-from pipeline.detect import Detector, RawDetections
+from pipeline.detect import Detector, RawDetections, Thresholds
 from pipeline.detect.onnx import OnnxDetector
-from pipeline.runtime import Precision
-from pipeline.runtime.choose import Asked
+from pipeline.runtime import AskedRuntime, Compute, Precision
 from stream.images import read_image
 
 MIN_SCORE = 0.001
@@ -38,12 +37,15 @@ FIGURES = ("map_50_95", "map_50", "map_75", "map_small", "map_medium", "map_larg
 
 
 def load(
-    file: Path, layout: str = "auto", runtime: Asked = "auto", precision: Precision = "float32"
+    file: Path,
+    layout: str = "auto",
+    runtime: AskedRuntime = "auto",
+    precision: Precision = "float32",
 ) -> OnnxDetector:
     """The detector, with the thresholds that COCO results are published with."""
-    device = torch.device("cpu")
-    thresholds = (MIN_SCORE, MAX_DETECTIONS, NMS_IOU)
-    return OnnxDetector(file, f"onnx:{file.name}", device, *thresholds, layout, runtime, precision)
+    compute = Compute(torch.device("cpu"), runtime, precision)
+    thresholds = Thresholds(MIN_SCORE, MAX_DETECTIONS, NMS_IOU)
+    return OnnxDetector(file, f"onnx:{file.name}", compute, thresholds, layout)
 
 
 def evaluate(detector: Detector, images: Path, annotations: Path, batch: int) -> dict[str, float]:
@@ -119,7 +121,9 @@ def _print(detector: Detector, figures: dict[str, float]) -> None:
 @click.option("--images", type=EXISTING, required=True, help="Folder of the images.")
 @click.option("--annotations", type=EXISTING, required=True, help="COCO's instances_….json.")
 @click.option("--layout", default="auto", show_default=True, help="Family of the detector.")
-@click.option("--runtime", type=click.Choice(get_args(Asked)), default="auto", show_default=True)
+@click.option(
+    "--runtime", type=click.Choice(get_args(AskedRuntime)), default="auto", show_default=True
+)
 @click.option(
     "--precision", type=click.Choice(get_args(Precision)), default="float32", show_default=True
 )
@@ -130,7 +134,7 @@ def main(
     images: Path,
     annotations: Path,
     layout: str,
-    runtime: Asked,
+    runtime: AskedRuntime,
     precision: Precision,
     batch: int,
     json_file: Path | None,

@@ -11,12 +11,11 @@ from onnx import TensorProto, helper
 
 from contracts.errors import InferenceError, OutOfMemory
 from pipeline.runtime import RuntimeName
-from pipeline.runtime.choose import load_network
 from pipeline.runtime.failure import failures_named
+from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import read_onnx
+from tests.computing import by
 from tests.onnx_models import INPUT_HW, save
-
-CPU = torch.device("cpu")
 
 
 def ask_opencv() -> None:
@@ -69,7 +68,7 @@ def greedy(path: Path) -> Path:
 def test_a_runtime_that_gets_no_memory_says_so_and_goes_on(
     runtime: RuntimeName, tmp_path: Path
 ) -> None:
-    network = load_network(read_onnx(greedy(tmp_path / "greedy.onnx")), CPU, runtime, "float32")
+    network = load_network(read_onnx(greedy(tmp_path / "greedy.onnx")), by(runtime))
     with pytest.raises(OutOfMemory, match=rf"greedy\.onnx: {runtime}: .*llocate"):
         network.run(np.ones((1, 3, *INPUT_HW), np.float32))
     [output] = network.run(np.zeros((2, 3, *INPUT_HW), np.float32))

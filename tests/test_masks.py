@@ -14,9 +14,11 @@ from contracts.errors import BadSetting
 from contracts.messages import MaskRle
 from pipeline.admit import admit
 from pipeline.catalog import find_model
+from pipeline.detect import Thresholds
 from pipeline.detect import masks as masks_module
 from pipeline.detect.masks import encode_masks
 from pipeline.detect.torchvision import TorchvisionDetector
+from tests.computing import by
 from tests.conftest import RandomWeights
 from tests.frames import frame, noise
 from tests.messages import frame_result
@@ -74,7 +76,7 @@ def test_ten_objects_at_1080p_stay_far_below_a_megabyte_of_json() -> None:
 
 def mask_rcnn(weights: Path, masks: bool) -> TorchvisionDetector:
     spec = find_model("detector", f"torchvision:{MASK_RCNN}", weights)
-    return TorchvisionDetector(spec, torch.device("cpu"), 0.0, 5, masks=masks)
+    return TorchvisionDetector(spec, by("torch"), Thresholds(0.0, 5), masks=masks)
 
 
 def test_mask_rcnn_gives_the_masks_that_the_library_gives(random_weights: RandomWeights) -> None:
@@ -106,7 +108,7 @@ def test_mask_rcnn_gives_the_masks_that_the_library_gives(random_weights: Random
 def test_keypoints_are_not_computed(random_weights: RandomWeights) -> None:
     weights = random_weights.detector("keypointrcnn_resnet50_fpn", classes=2)
     spec = find_model("detector", "torchvision:keypointrcnn_resnet50_fpn", weights)
-    detector = TorchvisionDetector(spec, torch.device("cpu"), 0.0, 5)
+    detector = TorchvisionDetector(spec, by("torch"), Thresholds(0.0, 5))
     assert not detector.model.roi_heads.has_keypoint()
     [found] = detector.detect([frame(image_hwc=noise(90, 130))])
     assert len(found.scores) > 0
@@ -118,4 +120,4 @@ def test_masks_of_a_detector_that_makes_none_are_refused(random_weights: RandomW
         "detector", f"torchvision:{architecture}", random_weights.detector(architecture)
     )
     with pytest.raises(BadSetting, match="makes none"):
-        TorchvisionDetector(spec, torch.device("cpu"), 0.5, 5, masks=True)
+        TorchvisionDetector(spec, by("torch"), Thresholds(), masks=True)

@@ -1,7 +1,6 @@
 """An ONNX classifier's crops, scores and names are what its file says."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ from contracts.errors import ContractViolation, UnsupportedModel, WeightsMismatc
 from pipeline.classify.onnx import IMAGENET_MEAN, IMAGENET_STD, OnnxClassifier
 from pipeline.crop import CropTransform
 from pipeline.inference import Pipeline, infer
+from pipeline.runtime import AskedRuntime
+from tests.computing import CPU, by
 from tests.frames import FixedDetector, frame
 from tests.onnx_models import Sides, constant, save
 
-CPU = torch.device("cpu")
 NAMES = {"names": "{0: 'dull', 1: 'red', 2: 'blue'}"}
 SQUARE: Sides = (1, 3, 32, 32)
 
@@ -35,14 +35,14 @@ def by_colour(
     return save(path, nodes, {"output": (1, 3)}, {"matrix": matrix}, sides, metadata)
 
 
-def classifier(file: Path, **more: Any) -> OnnxClassifier:
-    return OnnxClassifier(file, "onnx:test", CPU, **more)
+def classifier(file: Path, runtime: AskedRuntime = "auto") -> OnnxClassifier:
+    return OnnxClassifier(file, "onnx:test", by(runtime))
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("softmax", [False, True])
 def test_scores_are_probabilities_whether_the_graph_ends_in_softmax_or_not(
-    softmax: bool, runtime: str, tmp_path: Path
+    softmax: bool, runtime: AskedRuntime, tmp_path: Path
 ) -> None:
     model = classifier(by_colour(tmp_path / "m.onnx", NAMES, softmax), runtime=runtime)
     crops = torch.zeros(3, 3, 32, 32)

@@ -15,10 +15,13 @@ from contracts.errors import (
 )
 from contracts.frame import Frame
 from pipeline.admit import admit
+from pipeline.detect import Thresholds
 from pipeline.detect.onnx import OnnxDetector
+from pipeline.runtime import AskedRuntime
 from scripts.evaluate_coco import evaluate, load
 from stream.reader import Picture
 from stream.source import open_reader
+from tests.computing import by
 from tests.conftest import SHARED
 from tests.frames import frame, noise
 from tests.onnx_models import (
@@ -36,7 +39,6 @@ from tests.onnx_models import (
     yolox,
 )
 
-CPU = torch.device("cpu")
 YOLOX_NANO = SHARED / "models" / "yolox_nano.onnx"
 NAMES = {"names": "{0: 'cat', 1: 'dog', 2: \"bird's nest\"}"}
 FRAME_HW = (32, 64)
@@ -54,9 +56,11 @@ def detector(
     min_score: float = 0.5,
     max_detections: int = 100,
     nms_iou: float | None = None,
-    **more: Any,
+    layout: str = "auto",
+    runtime: AskedRuntime = "auto",
 ) -> OnnxDetector:
-    return OnnxDetector(file, "onnx:test", CPU, min_score, max_detections, nms_iou, **more)
+    thresholds = Thresholds(min_score, max_detections, nms_iou)
+    return OnnxDetector(file, "onnx:test", by(runtime), thresholds, layout)
 
 
 def on_frame(layout: str, box: tuple[float, float, float, float]) -> list[float]:
@@ -236,7 +240,7 @@ def test_a_batch_of_five_gives_what_five_frames_give(tmp_path: Path) -> None:
 def test_yolox_nano_finds_the_walkers_and_the_same_in_batches() -> None:
     pictures = [p for p in walkers(5) if isinstance(p, Picture)]
     frames = [frame(i, image_hwc=p.image_hwc) for i, p in enumerate(pictures)]
-    model = OnnxDetector(YOLOX_NANO, "onnx:yolox_nano.onnx", CPU, 0.4, 100, None)
+    model = OnnxDetector(YOLOX_NANO, "onnx:yolox_nano.onnx", by("auto"), Thresholds(0.4))
     for here, together in zip(frames, model.detect(frames), strict=True):
         [alone] = model.detect([here])
         torch.testing.assert_close(together.boxes_xyxy, alone.boxes_xyxy, atol=0.05, rtol=0)

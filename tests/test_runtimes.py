@@ -13,24 +13,19 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torchvision.ops import box_iou
 
-from contracts.errors import (
-    BadSetting,
-    DeviceUnavailable,
-    InferenceError,
-    ModelError,
-    UnsupportedModel,
-)
+from contracts.errors import InferenceError, ModelError, UnsupportedModel
+from pipeline.detect import Thresholds
 from pipeline.detect.onnx import OnnxDetector
-from pipeline.runtime import Precision, RuntimeName
-from pipeline.runtime.choose import Asked, choose_runtime, load_network
+from pipeline.runtime import AskedRuntime, Precision, RuntimeName
+from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import read_onnx
 from stream.reader import Picture
+from tests.computing import by
 from tests.conftest import REPOSITORY
 from tests.frames import frame
 from tests.onnx_models import CELLS, INPUT_HW, constant, convolution, save, unknown_operation
 from tests.test_onnx_detector import YOLOX_NANO, walkers
 
-CPU = torch.device("cpu")
 RUNTIMES: tuple[RuntimeName, ...] = ("openvino", "onnxruntime")
 HAS_BFLOAT16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
 
@@ -52,16 +47,18 @@ def test_onnxruntime_opens_a_batch_of_one_where_that_changes_nothing(
 ) -> None:
     caplog.set_level(logging.INFO, "framewire.pipeline")
     file = read_onnx(convolution(tmp_path / "model.onnx", ending))
-    load_network(file, CPU, "onnxruntime", "float32")
-    assert f"model.onnx: onnxruntime in float32 on cpu (asked for); {said}" in caplog.text
+    load_network(file, by("onnxruntime"))
+    assert "model.onnx: onnxruntime in float32 on cpu (asked for)" in caplog.text
+    assert f"model.onnx: {said}" in caplog.text
 
 
 def test_openvino_runs_a_batch_as_single_pictures(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "framewire.pipeline")
-    load_network(read_onnx(convolution(tmp_path / "model.onnx")), CPU, "auto", "float32")
-    assert "model.onnx: openvino in float32 on cpu (auto: first on cpu); batches run" in caplog.text
+    load_network(read_onnx(convolution(tmp_path / "model.onnx")), by("auto"))
+    assert "model.onnx: openvino in float32 on cpu (auto: first on cpu)" in caplog.text
+    assert "model.onnx: batches run as single pictures" in caplog.text
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -70,7 +67,7 @@ def test_a_batch_gives_what_its_pictures_give_alone(
     runtime: RuntimeName, ending: str, tmp_path: Path
 ) -> None:
     file = read_onnx(convolution(tmp_path / "model.onnx", ending))
-    network = load_network(file, CPU, runtime, "float32")
+    network = load_network(file, by(runtime))
     batch = pictures(5)
     [together] = network.run(batch)
     alone = np.concatenate([network.run(batch[i : i + 1])[0] for i in range(5)])
@@ -83,7 +80,7 @@ def test_a_batch_gives_what_its_pictures_give_alone(
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_open_batch_stays_open(runtime: RuntimeName, tmp_path: Path) -> None:
     file = constant(tmp_path / "model.onnx", {"output": np.ones((1, 4, 6), np.float32)})
-    network = load_network(read_onnx(file), CPU, runtime, "float32")
+    network = load_network(read_onnx(file), by(runtime))
     assert [output.shape for output in network.run(pictures(3))] == [(3, 4, 6)]
     assert network.input_shape == (None, 3, *INPUT_HW)
     assert network.output_names == ("output",)
@@ -95,7 +92,7 @@ def test_a_batch_of_four_takes_three_and_five(runtime: RuntimeName, tmp_path: Pa
     grow = helper.make_node("Expand", ["output", "shape"], ["all"])
     weights = {"shape": np.array([4, 2])}
     file = save(tmp_path / "four.onnx", [node, grow], {"all": (4, 2)}, weights, (4, 3, *INPUT_HW))
-    network = load_network(read_onnx(file), CPU, runtime, "float32")
+    network = load_network(read_onnx(file), by(runtime))
     assert [network.run(pictures(count))[0].shape for count in (3, 5)] == [(3, 2), (5, 2)]
 
 
@@ -104,7 +101,7 @@ def test_pictures_of_the_wrong_size_are_an_inference_error_and_no_harm_is_done(
     runtime: RuntimeName, tmp_path: Path
 ) -> None:
     file = read_onnx(convolution(tmp_path / "model.onnx"))
-    network = load_network(file, CPU, runtime, "float32")
+    network = load_network(file, by(runtime))
     expected = network.run(pictures(3))[0]
     for count in (1, 3):
         with pytest.raises(InferenceError, match=f"model.onnx: {runtime}"):
@@ -117,7 +114,7 @@ def test_the_hash_is_of_the_files_bytes_and_outputs_are_the_callers_own(tmp_path
     file = read_onnx(path)
     assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     for runtime in RUNTIMES:
-        network = load_network(file, CPU, runtime, "float32")
+        network = load_network(file, by(runtime))
         [first] = network.run(pictures(2))
         kept = first.copy()
         network.run(pictures(2) + 1)
@@ -126,7 +123,7 @@ def test_the_hash_is_of_the_files_bytes_and_outputs_are_the_callers_own(tmp_path
 
 def test_runtimes_agree_on_random_weights(tmp_path: Path) -> None:
     file = read_onnx(convolution(tmp_path / "model.onnx"))
-    ours, theirs = (load_network(file, CPU, r, "float32").run(pictures(3))[0] for r in RUNTIMES)
+    ours, theirs = (load_network(file, by(r)).run(pictures(3))[0] for r in RUNTIMES)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
@@ -138,8 +135,7 @@ def test_runtimes_agree_on_the_walkers() -> None:
         if isinstance(picture, Picture)
     ]
     ours, theirs = (
-        OnnxDetector(YOLOX_NANO, "yolox", CPU, 0.3, 100, 0.65, runtime=r).detect(frames)
-        for r in RUNTIMES
+        OnnxDetector(YOLOX_NANO, "yolox", by(r), Thresholds(0.3)).detect(frames) for r in RUNTIMES
     )
     for one, other in zip(ours, theirs, strict=True):
         assert len(one.scores) == len(other.scores) > 0
@@ -154,8 +150,8 @@ def test_openvino_computes_in_the_precision_that_is_named(
     precision: Precision, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = read_onnx(convolution(tmp_path / "model.onnx"))
-    network = load_network(file, CPU, "openvino", precision)
-    exact = load_network(file, CPU, "onnxruntime", "float32").run(pictures(1))[0]
+    network = load_network(file, by("openvino", precision))
+    exact = load_network(file, by("onnxruntime")).run(pictures(1))[0]
     difference = np.abs(network.run(pictures(1))[0] - exact).max()
     if precision == "float32":
         assert (network.precision, bool(difference < 1e-4)) == ("float32", True)
@@ -165,14 +161,10 @@ def test_openvino_computes_in_the_precision_that_is_named(
         assert "precision_fallback" in caplog.text
 
 
-def test_a_precision_or_a_runtime_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_precision_that_the_file_has_not_is_refused(tmp_path: Path) -> None:
     file = read_onnx(convolution(tmp_path / "model.onnx"))
     with pytest.raises(UnsupportedModel, match="exported in, float32; bfloat16 was asked for"):
-        load_network(file, CPU, "onnxruntime", "bfloat16")
-    with pytest.raises(BadSetting, match="runtime torch: can't compute an ONNX file"):
-        load_network(file, CPU, "torch", "float32")  # type: ignore[arg-type]
-    with pytest.raises(BadSetting, match="expected float32, bfloat16, float16"):
-        load_network(file, CPU, "auto", "int8")  # type: ignore[arg-type]
+        load_network(file, by("onnxruntime", "bfloat16"))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -182,7 +174,7 @@ def test_a_file_in_half_precision_is_fed_halves_and_gives_float32(
     node = helper.make_node("ReduceMax", ["images"], ["output"], axes=[2, 3], keepdims=0)
     halves = {"images": TensorProto.FLOAT16, "output": TensorProto.FLOAT16}
     file = save(tmp_path / "half.onnx", [node], {"output": (1, 3)}, {}, types=halves)
-    network = load_network(read_onnx(file), CPU, runtime, "float32")
+    network = load_network(read_onnx(file), by(runtime))
     [output] = network.run(pictures(2))
     assert output.dtype == np.float32
     np.testing.assert_allclose(output, pictures(2).max(axis=(2, 3)), atol=1e-3)
@@ -199,38 +191,21 @@ def test_openvino_is_kept_from_reporting_its_use() -> None:
     assert not [name for name in loaded if name.startswith("openvino_telemetry.")]
 
 
-def test_auto_is_openvino_on_the_cpu_and_says_why() -> None:
-    choice = choose_runtime("auto", CPU)
-    assert choice.names == ("openvino", "onnxruntime")
-    assert choice.why == "auto: first on cpu"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_runtime_for_cuda_auto_goes_to_the_cpu_and_a_named_one_is_refused(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    assert choose_runtime("auto", torch.device("cuda")).device == CPU
-    assert "device_fallback: no ONNX runtime here computes on cuda" in caplog.text
-    for runtime in RUNTIMES:
-        with pytest.raises(DeviceUnavailable, match=f"runtime {runtime} on device cuda"):
-            choose_runtime(runtime, torch.device("cuda"))
-
-
-def test_what_no_runtime_takes_is_unsupported_and_each_step_back_is_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("asked", ["auto", "openvino"])
+def test_what_no_runtime_takes_is_unsupported_and_the_step_back_is_logged(
+    asked: AskedRuntime, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = read_onnx(unknown_operation(tmp_path / "model.onnx"))
     with pytest.raises(UnsupportedModel, match=r"model\.onnx: onnxruntime: .*NoSuchThing"):
-        load_network(file, CPU, "auto", "float32")
-    assert "runtime_fallback" in caplog.text
-    assert "trying onnxruntime" in caplog.text
-    with pytest.raises(UnsupportedModel, match="openvino"):
-        load_network(file, CPU, "openvino", "float32")
+        load_network(file, by(asked))
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("runtime_fallback: model ")
+    assert warning.endswith("; onnxruntime computes it")
 
 
 @pytest.mark.parametrize("runtime", ["auto", *RUNTIMES])
 def test_a_graph_that_compiles_but_never_runs_is_found_out_at_start_up(
-    runtime: Asked, tmp_path: Path
+    runtime: AskedRuntime, tmp_path: Path
 ) -> None:
     nodes = [
         helper.make_node("Shape", ["images"], ["shape"]),
@@ -241,7 +216,7 @@ def test_a_graph_that_compiles_but_never_runs_is_found_out_at_start_up(
     sides = ("batch", 3, *INPUT_HW)
     file = save(tmp_path / "model.onnx", nodes, outputs, {"more": np.array([5] * 4)}, sides)
     with pytest.raises(UnsupportedModel, match=r"model\.onnx"):
-        load_network(read_onnx(file), CPU, runtime, "float32")
+        load_network(read_onnx(file), by(runtime))
 
 
 def test_inputs_that_are_no_pictures_are_unsupported(tmp_path: Path) -> None:

@@ -15,19 +15,23 @@ from contracts.errors import UnknownModel, WeightsMismatch, WeightsUnreadable
 from pipeline.catalog import BUNDLED_FOLDER, architectures, find_model
 from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.crop import CropBox, crop, pixel_bounds
-from pipeline.detect.torchvision import TorchvisionDetector, frame_transform
+from pipeline.detect import Thresholds
+from pipeline.detect.frame_transform import frame_transform
+from pipeline.detect.torchvision import TorchvisionDetector
 from stream.source import open_reader
+from tests.computing import CPU, by
 from tests.conftest import REPOSITORY, RandomWeights
 from tests.frames import frame, noise
 
-CPU = torch.device("cpu")
 SSDLITE = "ssdlite320_mobilenet_v3_large"
 FASTER = "fasterrcnn_mobilenet_v3_large_320_fpn"
 CLIP = REPOSITORY / "scripts" / "demo_clip" / "conveyor.mp4"
 
 
 def detector(name: str, weights: Path | None, min_score: float = 0.5) -> TorchvisionDetector:
-    return TorchvisionDetector(find_model("detector", name, weights), CPU, min_score, 50)
+    return TorchvisionDetector(
+        find_model("detector", name, weights), by("torch"), Thresholds(min_score, 50)
+    )
 
 
 def as_the_library_wants_it(image_hwc: object) -> Tensor:
@@ -103,7 +107,7 @@ def test_a_classifiers_logits_equal_the_reference_on_the_same_crops(
     spec = find_model(
         "classifier", "torchvision:convnext_tiny", random_weights.classifier("convnext_tiny")
     )
-    classifier = TorchvisionClassifier(spec, CPU)
+    classifier = TorchvisionClassifier(spec, by("torch"))
     reference = spec.published.transforms()
     image = noise(300, 400)
     boxes = [CropBox(0, b) for b in ((3.2, 4.9, 130.0, 90.0), (0.0, 0.0, 400.0, 300.0))]
@@ -121,7 +125,7 @@ def test_classifiers_of_every_kind_load_and_name_what_they_see(
     name: str, random_weights: RandomWeights
 ) -> None:
     spec = find_model("classifier", f"torchvision:{name}", random_weights.classifier(name))
-    classifier = TorchvisionClassifier(spec, CPU)
+    classifier = TorchvisionClassifier(spec, by("torch"))
     assert classifier.class_names[0] == "tench"
     crops = crop([noise(99, 99)], [CropBox(0, (0, 0, 99, 99))], classifier.transform, CPU)
     [label] = classifier.classify(crops)
@@ -176,5 +180,5 @@ def test_a_transform_that_is_none_is_unreadable(
     path = tmp_path / "w.safetensors"
     save_file(load_file(random_weights.classifier("resnet18")), path, {"transform": said})
     with pytest.raises(WeightsUnreadable, match="`transform`") as caught:
-        TorchvisionClassifier(find_model("classifier", "torchvision:resnet18", path), CPU)
+        TorchvisionClassifier(find_model("classifier", "torchvision:resnet18", path), by("torch"))
     assert "\n" not in str(caught.value)

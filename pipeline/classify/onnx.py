@@ -15,9 +15,10 @@ from contracts.errors import UnsupportedModel
 from contracts.messages import ModelIdentity
 from pipeline.classify import Label
 from pipeline.crop import CropTransform, stated_transform
-from pipeline.runtime import Network, Precision
-from pipeline.runtime.choose import Asked, load_network
+from pipeline.runtime import Compute, Network
+from pipeline.runtime.failure import failures_named
 from pipeline.runtime.labels import labels_of
+from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import OnnxFile, read_onnx, with_size
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,21 +31,12 @@ CROP_SHARE = 0.875
 class OnnxClassifier:
     """A classification network from an ONNX file, compiled for a device."""
 
-    def __init__(
-        self,
-        file: Path,
-        name: str,
-        device: torch.device,
-        runtime: Asked = "auto",
-        precision: Precision = "float32",
-    ) -> None:
+    def __init__(self, file: Path, name: str, compute: Compute) -> None:
         """Raises ModelError or BadSetting."""
         read = read_onnx(file)
         self.transform = _transform_of(read)
         side = self.transform.crop_size
-        self.network: Network = load_network(
-            with_size(read, side, side), device, runtime, precision
-        )
+        self.network: Network = load_network(with_size(read, side, side), compute)
         self.identity = ModelIdentity(
             name=name,
             weights_sha256=read.sha256,
@@ -58,7 +50,8 @@ class OnnxClassifier:
 
     def classify(self, crops: Tensor) -> list[Label]:
         """The likeliest class of each crop; `crops` is (K, 3, S, S) float32."""
-        scores, class_ids = self.probabilities(crops).max(dim=1)
+        with failures_named(self.identity.name):
+            scores, class_ids = self.probabilities(crops).max(dim=1)
         pairs = zip(class_ids.tolist(), scores.tolist(), strict=True)
         return [Label(class_id, score) for class_id, score in pairs]
 

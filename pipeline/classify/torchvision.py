@@ -11,9 +11,10 @@ from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
 from pipeline.classify import Label
 from pipeline.crop import CropTransform, stated_transform
-from pipeline.runtime import Precision
+from pipeline.runtime import Compute
 from pipeline.runtime.failure import failures_named
-from pipeline.runtime.torch_modules import on_openvino, openvino_takes
+from pipeline.runtime.torch_module import Part
+from pipeline.runtime.torch_parts import compute_parts
 from pipeline.weights_file import Weights, categories_of, load_into, stated
 
 # What these builders set when they are given published weights, beside the weights.
@@ -26,36 +27,22 @@ BUILDER_ARGUMENTS: dict[str, dict[str, Any]] = {
 class TorchvisionClassifier:
     """A torchvision classification model with its weights, on a device; float32 in and out."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        device: torch.device,
-        runtime: str = "torch",
-        precision: Precision = "float32",
-    ) -> None:
+    def __init__(self, spec: ModelSpec, compute: Compute) -> None:
+        """Raises ModelError or BadSetting."""
         weights = spec.read_weights()
         self.class_names = categories_of(weights, spec.published.meta["categories"])
         self.transform = _transform_of(weights, spec)
-        model = get_model(
-            spec.architecture,
-            weights=None,
-            num_classes=len(self.class_names),
-            **BUILDER_ARGUMENTS.get(spec.architecture, {}),
-        )
-        load_into(model, weights, spec.architecture)
-        self.model: nn.Module = model.eval().to(device)
         side = self.transform.crop_size
-        computes, has = "torch", "float32"
-        if openvino_takes(runtime, precision, device):
-            parts = {"": (self.model, torch.zeros(2, 3, side, side))}
-            if compiled := on_openvino(parts, precision, f"{spec.architecture} {weights.sha256}"):
-                self.model = compiled[""]
-                computes, has = "openvino", compiled[""].precision
+        crop = torch.zeros(1, 3, side, side, device=compute.device)
+        model = _build(spec, weights, len(self.class_names)).to(compute.device)
+        key = f"{spec.architecture} {weights.sha256}"
+        computed = compute_parts(key, {"": Part(model, [crop])}, compute)
+        self.model = computed.modules[""]
         self.identity = ModelIdentity(
             name=spec.name,
             weights_sha256=weights.sha256,
-            runtime=computes,
-            precision=has,
+            runtime=computed.runtime,
+            precision=computed.precision,
             input_size=(side, side),
         )
 
@@ -71,6 +58,18 @@ class TorchvisionClassifier:
             scores, class_ids = self.logits(crops).softmax(dim=1).max(dim=1)
         pairs = zip(class_ids.tolist(), scores.tolist(), strict=True)
         return [Label(class_id, score) for class_id, score in pairs]
+
+
+def _build(spec: ModelSpec, weights: Weights, class_count: int) -> nn.Module:
+    """The library's model with the weights. Raises WeightsMismatch."""
+    model: nn.Module = get_model(
+        spec.architecture,
+        weights=None,
+        num_classes=class_count,
+        **BUILDER_ARGUMENTS.get(spec.architecture, {}),
+    )
+    load_into(model, weights, spec.architecture)
+    return model.eval()
 
 
 def _transform_of(weights: Weights, spec: ModelSpec) -> CropTransform:

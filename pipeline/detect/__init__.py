@@ -1,5 +1,6 @@
 """The detector: from frames to boxes, scores and class ids."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,16 @@ from contracts.messages import MaskRle, ModelIdentity
 SMALLEST_BOX_PX = 1e-2
 """A box with a side thinner than this, in pixels of the frame, is left out: nothing can be cut
 from it. torchvision's R-CNNs draw the same line; its SSD, RetinaNet and FCOS draw none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Which of a frame's detections are kept."""
+
+    min_score: float = 0.5
+    max_detections: int = 100
+    nms_iou: float | None = None
+    """Of boxes of a class that overlap by more the best is kept; None: as its authors do it."""
 
 
 class RawDetections(NamedTuple):

@@ -15,15 +15,15 @@ from torchvision.ops import batched_nms
 from contracts.errors import UnsupportedModel
 from contracts.frame import Frame
 from contracts.messages import ModelIdentity
-from pipeline.detect import SMALLEST_BOX_PX, RawDetections
+from pipeline.detect import SMALLEST_BOX_PX, RawDetections, Thresholds
 from pipeline.detect.coco import WELL_KNOWN
 from pipeline.detect.families import Seen
 from pipeline.detect.families.recognise import recognise
 from pipeline.detect.letterbox import InputBuffer, Placement, to_frame, without_strays
-from pipeline.runtime import Network, Precision
-from pipeline.runtime.choose import Asked, load_network
+from pipeline.runtime import Compute, Network
 from pipeline.runtime.failure import failures_named
 from pipeline.runtime.labels import labels_of
+from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, read_onnx, with_size
 
 log = logging.getLogger("framewire.pipeline")
@@ -36,22 +36,14 @@ class OnnxDetector:
         self,
         file: Path,
         name: str,
-        device: torch.device,
-        min_score: float,
-        max_detections: int,
-        nms_iou: float | None,
+        compute: Compute,
+        thresholds: Thresholds,
         layout: str = "auto",
-        runtime: Asked = "auto",
-        precision: Precision = "float32",
     ) -> None:
-        """Raises ModelError or BadSetting. `nms_iou` None: as the family's authors do it.
-
-        A number suppresses overlaps within a class at that IoU, whatever the family.
-        """
+        """Raises ModelError or BadSetting. `layout` names the family; `auto` recognises it."""
         read = read_onnx(file)
         input_hw = _input_hw(read)
-        sized = with_size(read, *input_hw)
-        self.network: Network = load_network(sized, device, runtime, precision)
+        self.network: Network = load_network(with_size(read, *input_hw), compute)
         self.identity = ModelIdentity(
             name=name,
             weights_sha256=read.sha256,
@@ -63,9 +55,7 @@ class OnnxDetector:
         self.family = recognise(str(file), seen, layout)
         self.class_names = labels_of(read, self.family.class_count, WELL_KNOWN)
         self._buffer = InputBuffer(self.family.picture, input_hw)
-        self._min_score = min_score
-        self._max_detections = max_detections
-        self._nms_iou = self.family.nms_iou if nms_iou is None else nms_iou
+        self._thresholds = thresholds
         log.info("%s: layout %s (%s)", name, self.family.layout, seen)
 
     @torch.inference_mode()
@@ -90,13 +80,13 @@ class OnnxDetector:
         placement: Placement,
     ) -> RawDetections:
         # NaN is kept: not to be seen is the one thing that must not happen to it.
-        keep = ~(all_scores < self._min_score)
+        keep = ~(all_scores < self._thresholds.min_score)
         boxes, scores, class_ids = (
             torch.from_numpy(values[keep]) for values in (all_boxes, all_scores, all_class_ids)
         )
         broken = ~(boxes.isfinite().all(dim=1) & scores.isfinite())
         if broken.any():
-            first = broken.nonzero()[: self._max_detections, 0]
+            first = broken.nonzero()[: self._thresholds.max_detections, 0]
             return RawDetections(boxes[first], scores[first], class_ids[first])
         boxes, shows = without_strays(boxes, placement)
         best = self._best(boxes, scores, class_ids, shows)
@@ -105,11 +95,12 @@ class OnnxDetector:
     def _best(self, boxes: Tensor, scores: Tensor, class_ids: Tensor, shows: Tensor) -> Tensor:
         """Positions of the detections to keep, highest score first."""
         at = shows.nonzero()[:, 0]
-        if self._nms_iou is None:
+        nms_iou = self._thresholds.nms_iou or self.family.nms_iou
+        if nms_iou is None:
             order = scores[at].argsort(descending=True, stable=True)
         else:
-            order = batched_nms(boxes[at], scores[at], class_ids[at], self._nms_iou)
-        return at[order[: self._max_detections]]
+            order = batched_nms(boxes[at], scores[at], class_ids[at], nms_iou)
+        return at[order[: self._thresholds.max_detections]]
 
 
 def _not_thin(boxes: Tensor, scores: Tensor, class_ids: Tensor) -> RawDetections:

@@ -1,8 +1,7 @@
 """torchvision's detectors: SSD, SSDlite, Faster R-CNN, Mask R-CNN, RetinaNet, FCOS.
 
-The library's own model does it all, resizing and normalising included; what is changed here is
-the order (resize first, so that a frame is never held as a full-size normalised picture more than
-once) and what is left out (masks and keypoints nobody asked for, boxes below `min_score`).
+The library's own model does it all, resizing and normalising included. What is changed here is what
+is left out (masks and keypoints nobody asked for, boxes below `min_score`), and what computes it.
 """
 
 from collections.abc import Sequence
@@ -11,19 +10,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import remove_small_boxes
 
 from contracts.errors import BadSetting
 from contracts.frame import Frame
 from contracts.messages import ModelIdentity
 from pipeline.catalog import ModelSpec
-from pipeline.detect import SMALLEST_BOX_PX, RawDetections
+from pipeline.detect import SMALLEST_BOX_PX, RawDetections, Thresholds
+from pipeline.detect.finite import FiniteWatch
+from pipeline.detect.frame_transform import BOXES, canvases_of, frame_transform
 from pipeline.detect.masks import encode_masks
-from pipeline.runtime import Precision
+from pipeline.runtime import Compute
 from pipeline.runtime.failure import failures_named
-from pipeline.runtime.torch_modules import on_openvino, openvino_takes, precision_of
-from pipeline.weights_file import categories_of, load_into
+from pipeline.runtime.torch_module import Part
+from pipeline.runtime.torch_parts import Computed, compute_parts
+from pipeline.weights_file import Weights, categories_of, load_into
 
 # The published weights of these were trained with frozen batch norm without an epsilon, and their
 # builders set it to 0 where they load them (`overwrite_eps` in torchvision/models/detection).
@@ -34,31 +35,10 @@ NO_NORM_EPS = (
     "retinanet_resnet50_fpn",
 )
 
-_ALWAYS = ("boxes", "scores", "labels")
-
-
-class FrameTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """The library's transform of uint8 frames, one frame at a time, resized before normalised.
-
-    Bilinear resizing is linear, so the order makes no difference but rounding.
-    """
-
-    def normalize(self, image: Tensor) -> Tensor:
-        """(3, H, W) uint8 to float32 in [0, 1]; normalising waits until it is small."""
-        return image.float().div_(255)
-
-    def resize(self, image: Tensor, target: None = None) -> tuple[Tensor, None]:
-        """Resized as the model wants it, then normalised."""
-        resized, _ = super().resize(image, target)
-        return super().normalize(resized), None
-
-    def postprocess(
-        self, result: list[dict[str, Tensor]], *sizes: list[tuple[int, int]]
-    ) -> list[dict[str, Tensor]]:
-        """Boxes in pixels of the original frames. Masks stay small: each would be a whole frame."""
-        boxes_only = [{key: found[key] for key in _ALWAYS} for found in result]
-        pairs = zip(super().postprocess(boxes_only, *sizes), result, strict=True)
-        return [{**whole, **found, "boxes": whole["boxes"]} for whole, found in pairs]
+NOT_A_NUMBER = RawDetections(
+    torch.full((1, 4), torch.nan), torch.full((1,), torch.nan), torch.zeros(1, dtype=torch.int64)
+)
+"""Said of a frame for which the network gave no numbers; it is refused where detections are."""
 
 
 class TorchvisionDetector:
@@ -68,50 +48,27 @@ class TorchvisionDetector:
     """
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        device: torch.device,
-        min_score: float,
-        max_detections: int,
-        *,
-        masks: bool = False,
-        nms_iou: float | None = None,
-        runtime: str = "torch",
-        precision: Precision = "float32",
+        self, spec: ModelSpec, compute: Compute, thresholds: Thresholds, *, masks: bool = False
     ) -> None:
+        """Raises ModelError or BadSetting."""
         weights = spec.read_weights()
         self.class_names = categories_of(weights, spec.published.meta["categories"])
-        model = get_model(
-            spec.architecture,
-            weights=None,
-            weights_backbone=None,
-            num_classes=len(self.class_names),
-        )
-        if masks and getattr(getattr(model, "roi_heads", None), "mask_head", None) is None:
+        self.model = _build(spec, weights, len(self.class_names))
+        if masks and not _makes_masks(self.model):
             raise BadSetting(f"masks: {spec.name} makes none; a Mask R-CNN does")
-        load_into(model, weights, spec.architecture)
-        _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
-        _keep_only(model, min_score, max_detections, nms_iou)
-        _leave_out_heads(model, masks)
-        model.transform = frame_transform(model.transform)
-        self.model = model.eval().to(device)
-        computes, has = "torch", "float32"
-        if openvino_takes(runtime, precision, device):
-            parts = _costly_parts(self.model)
-            if compiled := on_openvino(parts, precision, f"{spec.architecture} {weights.sha256}"):
-                for name, module in compiled.items():
-                    self.model.set_submodule(name, module)
-                computes, has = "openvino", precision_of(compiled.values())
+        _keep_only(self.model, thresholds)
+        _leave_out_heads(self.model, masks)
+        computed = _compute_in_place(self.model, f"{spec.architecture} {weights.sha256}", compute)
         self.identity = ModelIdentity(
             name=spec.name,
             weights_sha256=weights.sha256,
-            runtime=computes,
-            precision=has,
-            # torchvision's fixed size is (width, height).
-            input_size=model.transform.fixed_size and model.transform.fixed_size[::-1],
+            runtime=computed.runtime,
+            precision=computed.precision,
+            input_size=_input_size(self.model),
         )
-        self._device = device
-        self._min_score = min_score
+        self._watch = FiniteWatch(self.model)
+        self._device = compute.device
+        self._min_score = thresholds.min_score
         self._masks = masks
 
     @torch.inference_mode()
@@ -120,18 +77,46 @@ class TorchvisionDetector:
         images = [torch.from_numpy(frame.image_hwc).permute(2, 0, 1) for frame in frames]
         with failures_named(self.identity.name):
             found = self.model([image.to(self._device, non_blocking=True) for image in images])
-            return [self._raw(*pair) for pair in zip(found, frames, strict=True)]
+            broken = self._watch.broken()
+            return [
+                NOT_A_NUMBER if is_broken else self._raw(result, frame)
+                for result, frame, is_broken in zip(found, frames, broken, strict=True)
+            ]
 
     def _raw(self, result: dict[str, Tensor], frame: Frame) -> RawDetections:
-        boxes, scores, labels = (result[key].cpu() for key in _ALWAYS)
+        boxes, scores, labels = (result[key].cpu() for key in BOXES)
         # NaN is kept: not to be seen is the one thing that must not happen to it.
         keep = ~(scores < self._min_score)
         keep &= _not_empty(boxes) | ~boxes.isfinite().all(dim=1)
         masks = None
         if self._masks:
             small = result["masks"].cpu()[keep]
+            if not small.isfinite().all():
+                return NOT_A_NUMBER
             masks = encode_masks(small, boxes[keep], frame.height, frame.width)
         return RawDetections(boxes[keep], scores[keep], labels[keep], masks)
+
+
+def _build(spec: ModelSpec, weights: Weights, class_count: int) -> Any:
+    """The library's model with the weights. Raises WeightsMismatch."""
+    model = get_model(
+        spec.architecture, weights=None, weights_backbone=None, num_classes=class_count
+    )
+    load_into(model, weights, spec.architecture)
+    _take_frozen_norm_eps(model, spec.architecture, weights.tensors)
+    model.transform = frame_transform(model.transform)
+    return model.eval()
+
+
+def _compute_in_place(model: Any, key: str, compute: Compute) -> Computed:
+    """The model is on the device, and its costly parts are computed by the runtime."""
+    model.to(compute.device)
+    computed = compute_parts(key, _costly_parts(model, compute), compute)
+    for name, module in computed.modules.items():
+        model.set_submodule(name, module)
+    if computed.runtime == "compile":
+        model.transform.canvases = canvases_of(model.transform)
+    return computed
 
 
 def _not_empty(boxes: Tensor) -> Tensor:
@@ -153,15 +138,13 @@ def _take_frozen_norm_eps(model: nn.Module, architecture: str, tensors: dict[str
             module.eps = 0.0
 
 
-def _keep_only(
-    model: nn.Module, min_score: float, max_detections: int, nms_iou: float | None
-) -> None:
+def _keep_only(model: nn.Module, thresholds: Thresholds) -> None:
     """The model's own thresholds. NMS goes by score, so what is below changes nothing above."""
     head = getattr(model, "roi_heads", model)
-    head.score_thresh = max(min_score - 1e-6, 0.0)
-    head.detections_per_img = max_detections
-    if nms_iou is not None:
-        head.nms_thresh = nms_iou
+    head.score_thresh = max(thresholds.min_score - 1e-6, 0.0)
+    head.detections_per_img = thresholds.max_detections
+    if thresholds.nms_iou is not None:
+        head.nms_thresh = thresholds.nms_iou
 
 
 def _leave_out_heads(model: Any, masks: bool) -> None:
@@ -173,28 +156,29 @@ def _leave_out_heads(model: Any, masks: bool) -> None:
             setattr(model.roi_heads, f"{kind}_{part}", None)
 
 
-def _costly_parts(model: Any) -> dict[str, tuple[nn.Module, Any]]:
-    """The parts that cost the time, by name, each with an input to trace it with."""
-    height, width = model.transform.fixed_size or (320, 320)
-    picture = torch.zeros(1, 3, height, width)
-    with torch.no_grad():
-        features = list(model.backbone(picture).values())
-    examples: dict[str, Tensor | list[Tensor]] = {"backbone": picture}
+def _makes_masks(model: Any) -> bool:
+    return getattr(getattr(model, "roi_heads", None), "mask_head", None) is not None
+
+
+def _costly_parts(model: Any, compute: Compute) -> dict[str, Part]:
+    """The parts that cost the time, by name, with the sizes that they are to be ready for."""
+    sizes = canvases_of(model.transform)
+    if len(sizes) > 1 and compute.runtime != "compile":
+        # What is not compiled takes any size, and shows with a small picture whether it works.
+        sizes = ((320, 320),)
+    pictures = [torch.zeros(1, 3, *size, device=compute.device) for size in sizes]
+    parts = {"backbone": Part(model.backbone, pictures)}
     if hasattr(model, "roi_heads"):
         pooled = model.roi_heads.box_roi_pool.output_size
-        examples["roi_heads.box_head"] = torch.zeros(2, model.backbone.out_channels, *pooled)
-    else:
-        examples["head"] = features
-    return {name: (model.get_submodule(name), example) for name, example in examples.items()}
+        regions = torch.zeros(1, model.backbone.out_channels, *pooled, device=compute.device)
+        parts["roi_heads.box_head"] = Part(model.roi_heads.box_head, [regions], of_regions=True)
+        return parts
+    with torch.inference_mode():
+        features = [list(model.backbone(picture).values()) for picture in pictures]
+    return parts | {"head": Part(model.head, features)}
 
 
-def frame_transform(library: GeneralizedRCNNTransform) -> FrameTransform:
-    """Does what the model's own transform does, with the same sizes, mean and deviation."""
-    return FrameTransform(
-        library.min_size,
-        library.max_size,
-        library.image_mean,
-        library.image_std,
-        library.size_divisible,
-        library.fixed_size,
-    )
+def _input_size(model: Any) -> tuple[int, int] | None:
+    """(height, width) where all frames are brought to the same."""
+    sizes = canvases_of(model.transform)
+    return sizes[0] if len(sizes) == 1 else None

@@ -1,17 +1,34 @@
-"""One seam to what computes a network: a file is read once and compiled for a device.
+"""One seam to what computes a model: `choose.py` says which runtime, the other files are one each.
 
-`choose.load_network` is the way in for an ONNX file; `openvino.py` and `onnxruntime.py` compute it.
+A file goes through `network.load_network`, which compiles it whole: `onnxruntime.py`,
+`tensorrt.py`, `openvino.py`. Of torchvision's models the costly parts are put in place by
+`torch_parts.compute_parts`: `torch_module.py` (as they are, or compiled), `openvino_module.py`.
 """
 
-from typing import Any, Literal, Protocol
+import dataclasses
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-RuntimeName = Literal["openvino", "onnxruntime"]
-Precision = Literal["float32", "bfloat16", "float16"]
+from contracts.settings import AskedRuntime as AskedRuntime
+from contracts.settings import Precision as Precision
+from contracts.settings import RuntimeName as RuntimeName
+
 Shape = tuple[int | None, ...]
 """Sizes by dimension; None where the graph leaves one open."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """Where a model is to be computed, by what, how exactly, and how much of it at once."""
+
+    device: torch.device
+    runtime: AskedRuntime = "auto"
+    precision: Precision = "float32"
+    max_batch: int = 8
+    """Pictures: what is compiled, recorded or warmed for a size is so for batches up to this."""
 
 
 class Network(Protocol):

@@ -1,7 +1,7 @@
-"""Batches of any size from a network that takes only one size, and the proof that one takes any."""
+"""Batches of any size from a network for a few sizes, and the proof that one takes any size."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from contracts.errors import InferenceError, UnsupportedModel
 from pipeline.runtime import Network, Precision, RuntimeName, Shape
+from pipeline.runtime.buckets import Piece, pieces
 from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, with_open_batch
 
 SAME_SHARE = 0.99
@@ -27,15 +28,15 @@ def for_any_batch(
         opened = compile_graph(with_open_batch(file))
         if takes_batches(opened, exported):
             return opened, f"batch of {size} opened, same results checked"
-    return FixedBatch(exported), f"batch of {size} can't be opened: takes {size} at a time"
+    return InSizes(exported, (size,)), f"batch of {size} can't be opened: takes {size} at a time"
 
 
-class FixedBatch:
-    """Any batch, in parts of the size that the network takes; the last part is filled up."""
+class InSizes:
+    """Any batch, in pieces of the sizes that the network is for, filled up where one is larger."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, sizes: Sequence[int]) -> None:
         self._network = network
-        self._size = network.input_shape[0] or 1
+        self._sizes = sizes
         self.runtime: RuntimeName = network.runtime
         self.precision: Precision = network.precision
         self.input_shape: Shape = network.input_shape
@@ -43,11 +44,12 @@ class FixedBatch:
 
     def run(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         """See `Network.run`."""
-        parts = [self._run(batch[at : at + self._size]) for at in range(0, len(batch), self._size)]
+        parts = [self._run(batch, piece) for piece in pieces(len(batch), self._sizes)]
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
-    def _run(self, part: NDArray[np.float32]) -> list[NDArray[Any]]:
-        missing = self._size - len(part)
+    def _run(self, batch: NDArray[np.float32], piece: Piece) -> list[NDArray[Any]]:
+        part = batch[piece.start : piece.stop]
+        missing = piece.size - len(part)
         full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
         return [output[: len(part)] for output in self._network.run(full)]
 
@@ -64,7 +66,7 @@ def takes_batches(opened: Network, exported: Network) -> bool:
         together = opened.run(pair)
     except InferenceError:
         return False
-    alone = FixedBatch(exported).run(pair)
+    alone = InSizes(exported, (exported.input_shape[0] or 1,)).run(pair)
     return all(_same(ours, theirs) for ours, theirs in zip(together, alone, strict=True))
 
 

@@ -38,3 +38,8 @@ def failures_named(who: str) -> Iterator[None]:
         yield
     except LIBRARIES as error:
         raise failure(who, error) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says first, which is what happened; the pages after it are for its authors."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -14,12 +14,11 @@ from collections import deque
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from contracts.errors import UnsupportedModel
-from pipeline.runtime import Network, Precision, RuntimeName, Shape
-from pipeline.runtime.batch import FixedBatch
+from pipeline.runtime import Compute, Network, Precision, RuntimeName, Shape
+from pipeline.runtime.batch import InSizes
 from pipeline.runtime.failure import failure
 from pipeline.runtime.onnx_file import OnnxFile
 
@@ -38,12 +37,12 @@ def devices() -> set[str]:
     return {"cpu"}
 
 
-def compile_file(file: OnnxFile, device: torch.device, precision: Precision) -> tuple[Network, str]:
+def compile_file(file: OnnxFile, compute: Compute) -> tuple[Network, str]:
     """A network for any batch, and how it does that. Raises UnsupportedModel."""
-    network = OpenVinoNetwork(file, device, precision)
+    network = OpenVinoNetwork(file, compute.precision)
     size = file.batch_size or 1
     if size > 1:
-        return FixedBatch(network), f"takes {size} at a time"
+        return InSizes(network, (size,)), f"takes {size} at a time"
     return network, f"batches run as single pictures, {network.parallel} at once"
 
 
@@ -52,10 +51,8 @@ class OpenVinoNetwork:
 
     runtime: RuntimeName = "openvino"
 
-    def __init__(self, file: OnnxFile, device: torch.device, precision: Precision) -> None:
-        """Raises UnsupportedModel where the library can't take the graph or the device."""
-        if device.type != "cpu":
-            raise UnsupportedModel(f"model {file.path}: openvino computes on cpu, not on {device}")
+    def __init__(self, file: OnnxFile, precision: Precision) -> None:
+        """Raises UnsupportedModel where the library can't take the graph."""
         size = file.batch_size or 1
         settings = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
         core = openvino.Core()

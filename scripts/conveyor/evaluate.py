@@ -34,8 +34,9 @@ from pipeline.catalog import find_model
 from pipeline.classify import Classifier
 from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.crop import CropBox, crop
-from pipeline.detect import Detector
+from pipeline.detect import Detector, Thresholds
 from pipeline.detect.torchvision import TorchvisionDetector
+from pipeline.runtime import Compute
 from scripts.conveyor.checkpoints import CLASSIFIER_FILE, DETECTOR_FILE, write_back
 from scripts.conveyor.examples import DETECTOR_CATEGORIES
 from scripts.conveyor.scene import PartTruth
@@ -61,12 +62,12 @@ class Tally:
 
 def load_models(folder: Path) -> tuple[Detector, Classifier]:
     """The two files of the folder, as a run of the pipeline loads them."""
-    cpu = torch.device("cpu")
+    compute = Compute(torch.device("cpu"))
     detector = find_model("detector", "bundled:parts", folder / DETECTOR_FILE)
     classifier = find_model("classifier", "bundled:parts", folder / CLASSIFIER_FILE)
     return (
-        TorchvisionDetector(detector, cpu, 0.0, 100, runtime="auto"),
-        TorchvisionClassifier(classifier, cpu, "auto"),
+        TorchvisionDetector(detector, compute, Thresholds(min_score=0.0)),
+        TorchvisionClassifier(classifier, compute),
     )
 
 

@@ -1,75 +1,28 @@
-"""Parts of a torch model computed by OpenVINO in place, several times faster on a CPU.
+"""A module of a torch model computed by OpenVINO in its place, several times faster on a CPU.
 
-The model stays the library's own: a part of it is converted, compiled, and put back where it was,
-with the same inputs and outputs. What is not converted (resizing, anchors, NMS, cutting regions)
-goes on in torch. A converted part is kept in the user's cache, as converting takes seconds.
+A converted module is kept in the user's cache, as converting takes seconds.
 """
 
 import hashlib
-import importlib.util
 import logging
 import os
 import shutil
 import tempfile
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from contracts.errors import BadSetting, UnsupportedModel
+from contracts.errors import UnsupportedModel
 from pipeline.runtime import Precision
+from pipeline.runtime.cache import cache_folder
+from pipeline.runtime.failure import first_line
 
 log = logging.getLogger("framewire.pipeline")
-
-
-def openvino_takes(asked: str, precision: Precision, device: torch.device) -> bool:
-    """True where OpenVINO is to compute a torch model, False where torch is. Raises BadSetting.
-
-    `auto` is OpenVINO on a CPU where it is installed.
-    """
-    if asked == "onnxruntime":
-        raise BadSetting("runtime onnxruntime: computes ONNX files, not torchvision's models")
-    if asked == "openvino" and device.type != "cpu":
-        raise BadSetting(f"runtime openvino: computes on the CPU, not on {device}")
-    installed = importlib.util.find_spec("openvino") is not None
-    if asked == "openvino" and not installed:
-        raise BadSetting("runtime openvino: not installed")
-    takes = asked != "torch" and device.type == "cpu" and installed
-    if not takes and precision != "float32":
-        raise BadSetting(f"precision {precision}: torch computes in float32 here")
-    return takes
-
-
-def on_openvino(
-    parts: dict[str, tuple[nn.Module, Any]], precision: Precision, key: str
-) -> "dict[str, OpenVinoModule] | None":
-    """What takes the place of each part, or None, with a warning, where torch has to keep them all.
-
-    `parts` has, by name, a module and an input to trace it with; `key` names the whole model.
-    """
-    try:
-        compiled = {
-            name: OpenVinoModule(module, example, precision, f"{key} {name}".strip())
-            for name, (module, example) in parts.items()
-        }
-    except UnsupportedModel as error:
-        log.warning("runtime_fallback: %s; torch computes it", error)
-        return None
-    if (has := precision_of(compiled.values())) != precision:
-        log.warning(
-            "precision_fallback: %s: %s asked for, openvino has %s",
-            *(key.split()[0], precision, has),
-        )
-    return compiled
-
-
-def precision_of(modules: "Iterable[OpenVinoModule]") -> Precision:
-    """What the modules really compute in: the same for all, as they are compiled for one device."""
-    return next(iter(modules)).precision
 
 
 class OpenVinoModule(nn.Module):
@@ -129,7 +82,7 @@ def _compile(module: nn.Module, example: Any, precision: Precision, key: str) ->
     import openvino
     from openvino.frontend import GeneralFailure, NotImplementedFailure, OpConversionFailure
 
-    cached = _cache_folder() / f"{_digest(key, torch.__version__, openvino.__version__)}"
+    cached = cache_folder("openvino") / f"{_digest(key, torch.__version__, openvino.__version__)}"
     settings = {"INFERENCE_PRECISION_HINT": HINTS[precision]}
     core = openvino.Core()
     try:
@@ -149,7 +102,7 @@ def _read_cached(core: Any, folder: Path) -> Any:
     try:
         return core.read_model(folder / "model.xml")
     except RuntimeError as error:
-        log.warning("cache_unreadable: %s: converted anew (%s)", folder, _first_line(error))
+        log.warning("cache_unreadable: %s: converted anew (%s)", folder, first_line(error))
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
@@ -185,19 +138,10 @@ def _keep(converted: Any, folder: Path) -> None:
     except (OSError, RuntimeError) as error:
         # Where the folder is there by now, another process was quicker: it holds the same.
         if not os.access(folder, os.F_OK):
-            log.warning("cache_unwritable: %s: %s", folder.parent, _first_line(error))
+            log.warning("cache_unwritable: %s: %s", folder.parent, first_line(error))
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "framewire" / "openvino"
 
 
 def _digest(*parts: str) -> str:

@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from contracts.errors import BadSetting, UnsupportedModel
+from contracts.errors import UnsupportedModel
 from pipeline.catalog import find_model
 from pipeline.classify.torchvision import TorchvisionClassifier
+from pipeline.detect import Thresholds
 from pipeline.detect.torchvision import TorchvisionDetector
-from pipeline.runtime import Precision
-from pipeline.runtime.torch_modules import OpenVinoModule, openvino_takes
+from pipeline.runtime import AskedRuntime, Precision
+from pipeline.runtime.openvino_module import OpenVinoModule
 from stream.reader import Picture
 from stream.source import open_reader
+from tests.computing import by
 from tests.conftest import RandomWeights
 from tests.frames import frame, noise
-from tests.test_torchvision_models import CLIP, CPU
+from tests.test_torchvision_models import CLIP
 
 pytest.importorskip("openvino")
 from pipeline.runtime.openvino import NAMES
@@ -32,9 +34,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "framewire" / "openvino"
 
 
-def detector(name: str, runtime: str, weights: Path | None = None) -> TorchvisionDetector:
+def detector(name: str, runtime: AskedRuntime, weights: Path | None = None) -> TorchvisionDetector:
     spec = find_model("detector", name, weights)
-    return TorchvisionDetector(spec, CPU, 0.5, 50, runtime=runtime)
+    return TorchvisionDetector(spec, by(runtime), Thresholds(0.5, 50))
 
 
 def test_the_bundled_detector_finds_the_same_on_both() -> None:
@@ -58,7 +60,7 @@ def test_each_part_computes_the_same_at_any_size(
 ) -> None:
     weights = random_weights.detector(architecture)
     name = f"torchvision:{architecture}"
-    models = [detector(name, runtime, weights).model for runtime in ("torch", "openvino")]
+    models = [detector(name, "torch", weights).model, detector(name, "openvino", weights).model]
     for shape in ((1, 3, 128, 160), (2, 3, 96, 64)):
         pictures = torch.rand(shape)
         with torch.no_grad():
@@ -74,8 +76,8 @@ def test_each_part_computes_the_same_at_any_size(
 def test_a_classifier_says_the_same_on_both(random_weights: RandomWeights) -> None:
     name, weights = "torchvision:convnext_tiny", random_weights.classifier("convnext_tiny")
     spec = find_model("classifier", name, weights)
-    by_torch = TorchvisionClassifier(spec, CPU)
-    by_openvino = TorchvisionClassifier(spec, CPU, "openvino")
+    by_torch = TorchvisionClassifier(spec, by("torch"))
+    by_openvino = TorchvisionClassifier(spec, by("openvino"))
     crops = torch.randn(3, 3, 224, 224)
     expected = by_torch.logits(crops)
     difference = (by_openvino.logits(crops) - expected).abs().max()
@@ -160,7 +162,7 @@ def test_a_models_precision_is_the_one_it_is_compiled_in(
     asked: Precision, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = find_model("detector", "bundled:parts")
-    identity = TorchvisionDetector(spec, CPU, 0.5, 50, runtime="openvino", precision=asked).identity
+    identity = TorchvisionDetector(spec, by("openvino", asked), Thresholds()).identity
     module = OpenVinoModule(OneLayer(), torch.ones(1, 3, 8, 8), asked, "one layer")
     hint = module._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     assert module.precision == identity.precision == NAMES[hint]
@@ -181,22 +183,3 @@ def test_what_openvino_cant_take_is_named(cache: Path) -> None:
         OpenVinoModule(Refused(), torch.rand(1, 3, 4, 4), "float32", "refused")
     assert not cache.exists() or not list(cache.iterdir())
     assert logging.getLogger().level == level
-
-
-def test_auto_takes_openvino_on_the_cpu_and_torch_elsewhere() -> None:
-    assert openvino_takes("auto", "float32", CPU)
-    assert not openvino_takes("torch", "float32", CPU)
-    assert not openvino_takes("auto", "float32", torch.device("cuda"))
-
-
-@pytest.mark.parametrize(
-    ("runtime", "precision", "device"),
-    [
-        ("onnxruntime", "float32", "cpu"),
-        ("openvino", "float32", "cuda"),
-        ("torch", "bfloat16", "cpu"),
-    ],
-)
-def test_what_cant_be_had_is_refused(runtime: str, precision: Any, device: str) -> None:
-    with pytest.raises(BadSetting):
-        openvino_takes(runtime, precision, torch.device(device))
