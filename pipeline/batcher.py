@@ -5,6 +5,7 @@ batches are gathered.
 """
 
 import dataclasses
+import logging
 import math
 import threading
 import time
@@ -20,6 +21,8 @@ from pipeline.assemble import fail
 
 STALE = "stale"
 """Why a frame is dropped that was older than its source allows when its batch began."""
+
+log = logging.getLogger("framewire.pipeline")
 
 
 class FrameQueue(Protocol):
@@ -92,7 +95,7 @@ class Batcher:
         self._closed = False
 
     def add(self, source_id: str, queue: FrameQueue, max_age_s: float | None = None) -> None:
-        """The source's items are gathered until its queue is closed and empty.
+        """The source's items are gathered up to its `SourceEnd`, or the end of its queue.
 
         A frame older than `max_age_s` when its batch begins is dropped. Raises BadSetting where a
         source of this name still has items to gather.
@@ -162,6 +165,9 @@ class Batcher:
             one = None if waits else lane.take()
             empty = 0 if one else empty + 1
             held += [one] if one else []
+            if one and isinstance(one.item, SourceEnd):
+                # Nothing comes after it, and its name may be in use again as soon as it is out.
+                self._lanes.pop()
         return bool(held)
 
     def _wants_more(self, held: list[_Held]) -> bool:
@@ -196,4 +202,6 @@ def _developed(one: _Held) -> Taken:
     try:
         return Taken(one.item.develop(), one.taken_ns)
     except SourceError as error:
+        at = (one.item.source_id, one.item.frame_index, error.code, error)
+        log.warning("%s#%d: %s: %s", *at)
         return Taken(fail(one.item, error), one.taken_ns)

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from contracts.errors import FramewireError, InferenceError, OutOfMemory
+from contracts.errors import InferenceError, OutOfMemory
+from pipeline.runtime.failure import is_out_of_memory
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -83,20 +84,24 @@ def contain(
     if len(items) == 1:
         return [made]
     half = len(items) // 2
-    return [one for part in (items[:half], items[half:]) for one in contain(step, part, health)]
+    outcome: list[Made | InferenceError] = []
+    for part in (items[:half], items[half:]):
+        health.count("retries")
+        outcome += contain(step, part, health)
+    return outcome
 
 
 def without_trace(error: Exception) -> InferenceError:
     """An InferenceError that says the same, and holds on to nothing.
 
-    A traceback keeps every tensor of the model's that was alive when it raised, until it is gone
-    itself: what is tried again would find no more memory than before.
+    A traceback keeps all tensors that were alive in the model when it raised: what is tried again
+    would find no more memory than before.
     """
     log.debug("", exc_info=error)
     if isinstance(error, InferenceError):
         return type(error)(str(error))
-    what = error.code if isinstance(error, FramewireError) else type(error).__name__
-    return InferenceError(f"{what}: {error}")
+    kind = OutOfMemory if is_out_of_memory(error) else InferenceError
+    return kind(f"{getattr(error, 'code', type(error).__name__)}: {error}")
 
 
 def _attempt(
@@ -106,11 +111,11 @@ def _attempt(
 ) -> Sequence[Made] | InferenceError:
     try:
         made = step(items)
-    except OutOfMemory as error:
-        health.count("oom_events")
-        return without_trace(error)
     except Exception as error:
-        return without_trace(error)
+        failure = without_trace(error)
+        if isinstance(failure, OutOfMemory):
+            health.count("oom_events")
+        return failure
     if len(made) != len(items):
         return InferenceError(f"the model gave {len(made)} answers for {len(items)} questions")
     return made

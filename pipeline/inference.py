@@ -1,7 +1,8 @@
-"""The inference thread: gather → detect → admit → crop → classify → assemble → hand over."""
+"""The inference thread: gather → detect → admit → crop → classify → read → assemble → hand over."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
@@ -15,13 +16,14 @@ from pipeline.assemble import assemble, fail
 from pipeline.batcher import Batcher, Taken
 from pipeline.breaker import Breaker
 from pipeline.carry import Carried, CarriedLabel
-from pipeline.classify import Classifier
+from pipeline.classify import Classifier, Label
 from pipeline.contain import InferenceHealth, contain, without_trace
 from pipeline.detect import Detector, RawDetections
 from pipeline.label import label_batch
-from pipeline.number import DropsBefore, Numbering
+from pipeline.number import DropsBefore, Message, Numbering
 from pipeline.stopwatch import NEVER_QUEUED, Stopwatch
 from pipeline.stretches import Stretches
+from pipeline.text.read import NOTHING_READ, FrameTexts, TextHead, read_batch
 from pipeline.view import WHOLE, View, view_of
 
 if TYPE_CHECKING:
@@ -55,17 +57,19 @@ class Pipeline:
     min_score: float = 0.0
     min_crop_px: int = 32
     tracks: "Tracks | None" = None
-    carried: Carried = dataclasses.field(default_factory=lambda: Carried(every_n_frames=1))
+    carried: Carried[Label] = dataclasses.field(default_factory=lambda: Carried(every_n_frames=1))
     track: bool = False
     """Whether sources are tracked that don't say."""
     views: dict[str, View] = dataclasses.field(default_factory=dict)
     health: InferenceHealth = dataclasses.field(default_factory=InferenceHealth)
+    text: TextHead | None = None
 
     @property
     def models(self) -> Models:
         """Which weights speak."""
         classifier = self.classifier.identity if self.classifier else None
-        return Models(detector=self.detector.identity, classifier=classifier)
+        text = self.text.reader.identity if self.text else None
+        return Models(detector=self.detector.identity, classifier=classifier, text=text)
 
     def view(self, frame: Frame) -> View:
         """How frames of this source are looked at."""
@@ -75,19 +79,27 @@ class Pipeline:
         """How the source is to be looked at. Raises BadSetting where these models can't do that."""
         view = view_of(source, self.detector.class_names, self.track)
         if view.track and self.tracks is None:
-            raise BadSetting(f"source {source.id}: track: the run was started without tracking")
+            raise BadSetting(f"source {source.id}: track: the run was started without `track`")
         return view
 
     def instead_of(self, worn: "Pipeline") -> "Pipeline":
         """These models, going on with everything that the others knew of the sources."""
+        text = self.text and worn.text and self.text.instead_of(worn.text)
         return dataclasses.replace(
-            self, tracks=worn.tracks, carried=worn.carried, views=worn.views, health=worn.health
+            self,
+            tracks=worn.tracks,
+            carried=worn.carried,
+            views=worn.views,
+            health=worn.health,
+            text=text,
         )
 
     def forget(self, source_id: str) -> None:
         """Nothing is left of the source; one of the same name begins anew."""
         self.views.pop(source_id, None)
         self.carried.forget(source_id)
+        if self.text:
+            self.text.carried.forget(source_id)
         if self.tracks:
             self.tracks.forget(source_id)
 
@@ -106,28 +118,42 @@ def run_inference(
         while not batcher.ended:
             pipeline = breaker.mended(pipeline)
             batch = batcher.gather(breaker.retry_at_s, breaker.holds_files)
-            results = iter(_infer_unless_open(pipeline, breaker, batch))
-            for item, *_ in batch:
-                message = numbering.number(next(results) if isinstance(item, Frame) else item)
-                stretches.log(message)
-                outbox.put(Delivery(message, item if isinstance(item, Frame) else None))
+            for message, frame in _answers(pipeline, breaker, stretches, batch):
                 if isinstance(message, SourceEnd):
-                    pipeline.forget(message.source_id)
+                    # Before it is out: after that its name may be in use again.
+                    for keeper in (pipeline, numbering, stretches):
+                        keeper.forget(message.source_id)
+                outbox.put(Delivery(numbering.number(message), frame))
+            # Not held while the next one is waited for: it has the pixels.
+            del batch
     finally:
         outbox.close()
 
 
-def _infer_unless_open(
-    pipeline: Pipeline, breaker: Breaker, batch: Sequence[Taken]
-) -> Sequence[FrameResult | FrameFailure]:
-    """One message a frame; while the models are out of order, that they are."""
+def _answers(
+    pipeline: Pipeline, breaker: Breaker, stretches: Stretches, batch: Sequence[Taken]
+) -> list[tuple[Message, Frame | None]]:
+    """A message for each item, and the frame that it is of."""
     taken_ns = {one.item: one.taken_ns for one in batch if isinstance(one.item, Frame)}
+    said = _infer_or_refuse(pipeline, breaker, taken_ns)
+    stretches.log(said)
+    messages = iter(said)
+    return [
+        (next(messages), item) if isinstance(item, Frame) else (item, None) for item, _ in batch
+    ]
+
+
+def _infer_or_refuse(
+    pipeline: Pipeline, breaker: Breaker, taken_ns: Mapping[Frame, int]
+) -> Sequence[FrameResult | FrameFailure]:
+    """One message a frame: what the models say of it, or that they are out of order."""
     if breaker.retry_at_s is not None:
         return [breaker.refuse(frame) for frame in taken_ns]
     if not taken_ns:
         return []
     with pipeline.health.busy():
         messages = infer(pipeline, list(taken_ns), taken_ns)
+    pipeline.health.count("batches")
     breaker.saw(messages)
     return messages
 
@@ -141,16 +167,16 @@ def infer(
     """
     watch = Stopwatch(taken_ns)
     with watch.stage("detect"):
-        seen = [pipeline.view(frame).look_at(frame) for frame in frames]
-        raw = contain(pipeline.detector.detect, seen, pipeline.health)
+        seen = contain(partial(_detect, pipeline), frames, pipeline.health)
     with watch.stage("assemble"):
         found = [
-            fail(frame, said)
-            if isinstance(said, InferenceError)
-            else _or_fail(frame, _admit_and_follow, part, said, pipeline)
-            for frame, part, said in zip(frames, seen, raw, strict=True)
+            fail(frame, what)
+            if isinstance(what, InferenceError)
+            else _or_fail(frame, _admit_and_follow, *what, pipeline)
+            for frame, what in zip(frames, seen, strict=True)
         ]
     labels = _label(pipeline, frames, found, watch)
+    texts = _read(pipeline, frames, found, watch)
     return [
         detections
         if isinstance(detections, FrameFailure)
@@ -163,13 +189,22 @@ def infer(
             pipeline.classifier.class_names if pipeline.classifier else (),
             watch.times_of(frame),
             len(frames),
+            texts_of_frame,
         )
-        for frame, detections, labels_of_frame in zip(frames, found, labels, strict=True)
+        for frame, detections, labels_of_frame, texts_of_frame in zip(
+            frames, found, labels, texts, strict=True
+        )
     ]
 
 
+def _detect(pipeline: Pipeline, frames: Sequence[Frame]) -> list[tuple[Frame, RawDetections]]:
+    """What the detector was shown of each frame, and what it says of that."""
+    shown = [pipeline.view(frame).look_at(frame) for frame in frames]
+    return list(zip(shown, pipeline.detector.detect(shown), strict=True))
+
+
 def _admit_and_follow(
-    frame: Frame, seen: Frame, raw: RawDetections, pipeline: Pipeline
+    frame: Frame, shown: Frame, raw: RawDetections, pipeline: Pipeline
 ) -> list[Detection]:
     """The frame's detections of `min_score` or more, each with its track where it has one.
 
@@ -177,7 +212,7 @@ def _admit_and_follow(
     each frame once, whatever was tried again before.
     """
     view = pipeline.view(frame)
-    detections = view.pick(frame, admit(seen, raw, pipeline.detector))
+    detections = view.pick(frame, admit(shown, raw, pipeline.detector))
     if view.track and pipeline.tracks:
         detections = pipeline.tracks.follow(frame, detections)
     return [detection for detection in detections if detection.score >= pipeline.min_score]
@@ -188,7 +223,7 @@ def _label(
     frames: Sequence[Frame],
     found: Sequence[list[Detection] | FrameFailure],
     watch: Stopwatch,
-) -> list[dict[int, CarriedLabel]]:
+) -> list[dict[int, CarriedLabel[Label]]]:
     if pipeline.classifier is None:
         return [{} for _ in frames]
     return label_batch(
@@ -197,6 +232,25 @@ def _label(
         pipeline.classifier,
         pipeline.carried,
         pipeline.device,
+        pipeline.min_crop_px,
+        watch,
+        pipeline.health,
+    )
+
+
+def _read(
+    pipeline: Pipeline,
+    frames: Sequence[Frame],
+    found: Sequence[list[Detection] | FrameFailure],
+    watch: Stopwatch,
+) -> list[FrameTexts]:
+    if pipeline.text is None:
+        return [NOTHING_READ for _ in frames]
+    return read_batch(
+        frames,
+        found,
+        [pipeline.view(frame).region for frame in frames],
+        pipeline.text,
         pipeline.min_crop_px,
         watch,
         pipeline.health,

@@ -22,9 +22,7 @@ class Numbering:
         self._next: dict[str, int] = {}
 
     def number(self, message: Message) -> Message:
-        """The message, numbered where it is of a frame. A source's end ends its numbers."""
-        if isinstance(message, SourceEnd):
-            self._next.pop(message.source_id, None)
+        """The message, numbered where it is of a frame."""
         if not isinstance(message, FrameResult | FrameFailure):
             return message
         source_id = message.source_id
@@ -32,3 +30,7 @@ class Numbering:
         self._next[source_id] = sequence + 1
         dropped = self._drops_before(source_id, message.frame_index)
         return message.model_copy(update={"sequence": sequence, "dropped_before": dict(dropped)})
+
+    def forget(self, source_id: str) -> None:
+        """The source has ended; one of the same name counts from 0 again."""
+        self._next.pop(source_id, None)

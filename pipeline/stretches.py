@@ -1,29 +1,33 @@
 """One log line where a source begins to fail or to show nothing, and one where that is over."""
 
 import logging
+from collections.abc import Iterable
 
-from contracts.messages import FrameFailure, FrameResult, SourceEnd, SourceEvent
+from contracts.messages import FrameFailure, FrameResult
 
 log = logging.getLogger("framewire.pipeline")
 
 
 class Stretches:
-    """Used by the inference thread only, message by message in each source's order."""
+    """Used by the inference thread only, with what the models say, in each source's order."""
 
     def __init__(self) -> None:
         self._failing: dict[str, str] = {}
         self._empty: set[str] = set()
 
-    def log(self, message: FrameResult | FrameFailure | SourceEvent | SourceEnd) -> None:
-        """A line where a stretch begins or ends with this message."""
-        if isinstance(message, FrameFailure):
-            self._log_failure(message)
-        elif isinstance(message, FrameResult):
-            self._log_recovery(message)
-            self._log_empty(message)
-        elif isinstance(message, SourceEnd):
-            self._failing.pop(message.source_id, None)
-            self._empty.discard(message.source_id)
+    def log(self, messages: Iterable[FrameResult | FrameFailure]) -> None:
+        """A line where a stretch begins or ends with one of these."""
+        for message in messages:
+            if isinstance(message, FrameFailure):
+                self._log_failure(message)
+            else:
+                self._log_recovery(message)
+                self._log_empty(message)
+
+    def forget(self, source_id: str) -> None:
+        """The source has ended, and with it whatever it was in."""
+        self._failing.pop(source_id, None)
+        self._empty.discard(source_id)
 
     def _log_failure(self, failure: FrameFailure) -> None:
         source_id = failure.source_id

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from contracts.errors import BadSetting
 from contracts.frame import Frame
@@ -49,15 +49,20 @@ def view_of(source: SourceSettings, class_names: Collection[str], track: bool) -
 
     Raises BadSetting where the detector has no class of a name that is asked for.
     """
-    for name in source.classes:
+    check_classes(f"source {source.id}: classes", source.classes, class_names)
+    asked = track if source.track is None else source.track
+    return View(source.region, frozenset(source.classes), asked)
+
+
+def check_classes(setting: str, asked: Iterable[str], class_names: Collection[str]) -> None:
+    """Raises BadSetting where the detector has no class of a name that is asked for."""
+    for name in asked:
         if name not in class_names:
             close = difflib.get_close_matches(name, class_names, n=3)
             hint = (
                 f"did you mean {' or '.join(close)}?" if close else f"there is {_some(class_names)}"
             )
-            raise BadSetting(f"source {source.id}: classes: the detector knows no {name!r}; {hint}")
-    asked = track if source.track is None else source.track
-    return View(source.region, frozenset(source.classes), asked)
+            raise BadSetting(f"{setting}: the detector knows no {name!r}; {hint}")
 
 
 def _some(class_names: Collection[str]) -> str:

@@ -81,6 +81,20 @@ class FixedDetector:
         return [self.by_index.get(item.frame_index, raw(*self.boxes)) for item in frames]
 
 
+class FaultyDetector(FixedDetector):
+    """Calls `fault` with the frames of each call before it finds anything: there it may raise."""
+
+    def __init__(self, *boxes: Box, fault: Callable[[list[int]], None]) -> None:
+        super().__init__(*boxes)
+        self.fault = fault
+
+    def detect(self, frames: Sequence[Frame]) -> list[RawDetections]:
+        """Also remembers which frames came together."""
+        found = super().detect(frames)
+        self.fault(self.batches[-1])
+        return found
+
+
 class BrightnessClassifier:
     """Says `bright` or `dark` by the crop's mean, so that a crop of the wrong pixels shows."""
 

@@ -2,7 +2,10 @@
 
 import dataclasses
 import logging
+import random
 import threading
+import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,18 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from contracts.errors import OutOfMemory
+from contracts.errors import DecodeError, OutOfMemory
 from contracts.frame import Delivery, Frame, StreamItem
-from contracts.messages import FrameFailure, FrameResult
+from contracts.messages import FrameFailure, FrameResult, SourceEnd
 from pipeline import label
-from pipeline.batcher import Batcher
-from pipeline.breaker import Breaker
+from pipeline.carry import Carried
 from pipeline.classify import Label
 from pipeline.detect import RawDetections
-from pipeline.inference import Pipeline, infer, run_inference
-from stream.queue import BoundedQueue, QueueClosed
-from tests.frames import BrightnessClassifier, FixedDetector, frame, raw
-from tests.messages import frame_failure, source_end
+from pipeline.inference import Pipeline, infer
+from pipeline.track import Tracks
+from pipeline.view import View
+from stream.queue import QueueClosed
+from tests.frames import BrightnessClassifier, FaultyDetector, FixedDetector, frame, latent, raw
+from tests.inference_line import PATIENCE_S, InferenceLine, Source
+from tests.messages import frame_failure, source_end, source_event
 
 CPU = torch.device("cpu")
 BIG = (4.0, 4.0, 44.0, 40.0)
@@ -34,30 +39,15 @@ def pipeline(
     return Pipeline(detector, classifier, CPU, min_crop_px=min_crop_px)
 
 
-def make_queue(bell: threading.Condition | None = None, depth: int = 100) -> BoundedQueue[Any]:
-    """A queue that waits when it is full."""
-    return BoundedQueue(
-        depth=depth, max_bytes=10**9, when_full="block", size_of=lambda _i: 1, bell=bell
-    )
-
-
-def never_rebuilt() -> Pipeline:
-    raise AssertionError
-
-
 def run_through(items: Sequence[StreamItem], the_pipeline: Pipeline) -> list[Delivery]:
     """What leaves the inference thread for these items of one source."""
-    bell = threading.Condition()
-    batcher = Batcher(bell, 4, 0, 10**9, lambda _frame, _why: None)
-    queue, outbox = make_queue(bell), make_queue()
-    batcher.add("cam", queue)
-    for item in items:
-        queue.put(item)
-    queue.close()
-    batcher.close()
-    breaker = Breaker(never_rebuilt, the_pipeline.health)
-    run_inference(batcher, the_pipeline, outbox, lambda _source, _index: {}, breaker)
-    return list(iter(outbox.take, None))
+    line = InferenceLine(the_pipeline)
+    source = line.add()
+    source.put(*items)
+    source.queue.close()
+    line.batcher.close()
+    line.run()
+    return list(iter(line.outbox.take, None))
 
 
 def test_every_item_leaves_once_in_source_order() -> None:
@@ -279,13 +269,198 @@ def test_a_corrupt_frame_keeps_its_mark() -> None:
 
 
 def test_when_nobody_takes_deliveries_the_thread_ends() -> None:
-    bell = threading.Condition()
-    batcher = Batcher(bell, 4, 0, 10**9, lambda _frame, _why: None)
-    queue, outbox = make_queue(bell), make_queue()
-    batcher.add("cam", queue)
-    outbox.abandon()
-    queue.put(frame(0))
-    the_pipeline = pipeline(FixedDetector(BIG))
-    breaker = Breaker(never_rebuilt, the_pipeline.health)
+    line = InferenceLine(pipeline(FixedDetector(BIG)))
+    line.add().put(frame(0))
+    line.outbox.abandon()
     with pytest.raises(QueueClosed):
-        run_inference(batcher, the_pipeline, outbox, lambda _source, _index: {}, breaker)
+        line.run()
+
+
+def test_results_and_failures_are_numbered_without_gaps_and_say_what_was_dropped_between() -> None:
+    line = InferenceLine(pipeline(FixedDetector(BIG)))
+    camera = line.add("cam", "drop_oldest", depth=4)
+    camera.put(frame_failure(0, "cam"), *(frame(index) for index in range(1, 5)))
+    camera.ledger.captured(5)
+    camera.ledger.dropped(5, "rate_limit")
+    camera.queue.put_over(source_event("cam"))
+    camera.put(frame(6))
+    camera.end()
+    with line.running():
+        messages = [delivery.message for delivery in line.take_all()]
+    assert [message.schema_name for message in messages] == [
+        "framewire.failure",
+        "framewire.frame",
+        "framewire.frame",
+        "framewire.event",
+        "framewire.frame",
+        "framewire.end",
+    ]
+    numbers = [
+        (message.frame_index, message.sequence, message.dropped_before)
+        for message in messages
+        if isinstance(message, FrameResult | FrameFailure)
+    ]
+    assert numbers == [
+        (0, 0, {}),
+        (3, 1, {"queue_full": 2}),
+        (4, 2, {}),
+        (6, 3, {"rate_limit": 1}),
+    ]
+
+
+def test_a_source_that_comes_again_begins_anew_in_numbers_tracks_and_labels() -> None:
+    tracked = dataclasses.replace(
+        pipeline(FixedDetector(BIG), BrightnessClassifier()),
+        tracks=Tracks(0.5),
+        carried=Carried(every_n_frames=100),
+    )
+    line = InferenceLine(tracked)
+    rounds: list[list[tuple[int, int | None, int | None]]] = []
+    with line.running():
+        for _ in range(2):
+            tracked.views["cam"] = View(track=True)
+            source = line.add()
+            source.put(*(frame(index) for index in range(1, 5)))
+            source.end()
+            results = [delivery.message for delivery in line.take_all()]
+            rounds.append(
+                [
+                    (
+                        one.sequence,
+                        one.detections[0].track_id,
+                        one.classifications[0].classified_at_frame,
+                    )
+                    for one in results
+                    if isinstance(one, FrameResult)
+                ]
+            )
+    assert rounds == [
+        [(0, None, 1), (1, 0, 2), (2, 0, 2), (3, 0, 2)],
+        [(0, None, 1), (1, 1, 2), (2, 1, 2), (3, 1, 2)],
+    ]
+    assert tracked.views == {}
+
+
+def test_where_the_waiting_was_is_in_the_times() -> None:
+    taken_at_ns = time.monotonic_ns() - 40_000_000
+    early = dataclasses.replace(frame(0), captured_ns=taken_at_ns - 20_000_000)
+    [result] = infer(pipeline(FixedDetector(BIG)), [early], {early: taken_at_ns})
+    assert isinstance(result, FrameResult)
+    assert result.stage_ms.queue_ms == 20.0
+    assert result.stage_ms.batch_ms >= 40.0
+
+
+def test_a_model_that_hangs_is_busy_since_and_idle_when_it_is_not() -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def hang(_indices: list[int]) -> None:
+        entered.set()
+        assert gate.wait(PATIENCE_S)
+
+    line = InferenceLine(pipeline(FaultyDetector(BIG, fault=hang)))
+    source = line.add()
+    before_ns = time.monotonic_ns()
+    with line.running():
+        source.put(frame(0))
+        assert entered.wait(PATIENCE_S)
+        since_ns = line.pipeline.health.now.busy_since_ns
+        assert since_ns is not None
+        assert before_ns <= since_ns <= time.monotonic_ns()
+        gate.set()
+        line.take()
+        idle = line.pipeline.health.now
+        assert (idle.busy_since_ns, idle.batches) == (None, 1)
+        source.end()
+
+
+def test_a_batch_is_not_held_while_the_next_one_is_waited_for() -> None:
+    line = InferenceLine(pipeline(FixedDetector(BIG)))
+    source = line.add()
+    images = [np.zeros((48, 64, 3), np.uint8) for _ in range(2)]
+    first = weakref.ref(images[0])
+    source.put(*(frame(index, image_hwc=image) for index, image in enumerate(images)))
+    images.clear()
+    with line.running():
+        for _ in range(2):
+            line.take()
+        source.put(frame_failure(2, "cam"))
+        line.take()
+        assert first() is None
+        source.end()
+
+
+class Weather:
+    """A detector's faults, as they come in bad weather: each call may meet another one."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def __call__(self, indices: list[int]) -> None:
+        if self._random.random() < 0.1:
+            raise RuntimeError("lightning")
+        if len(indices) > 2 and self._random.random() < 0.3:
+            raise OutOfMemory("flood")
+
+
+def produce(source: Source, seed: int, count: int) -> None:
+    """What a capture thread does, with everything that can happen to a frame."""
+    rng = random.Random(seed)
+
+    def unreadable() -> Any:
+        raise DecodeError("torn")
+
+    for index in range(count):
+        kind = rng.choice(["frame", "frame", "latent", "torn", "old", "failure", "left_out"])
+        match kind:
+            case "frame":
+                source.put(frame(index, source.name))
+            case "latent":
+                source.put(latent(index, source.name))
+            case "torn":
+                source.put(latent(index, source.name, unreadable))
+            case "old":
+                source.put(dataclasses.replace(frame(index, source.name), captured_ns=0))
+            case "failure":
+                source.put(frame_failure(index, source.name))
+            case _:
+                source.ledger.captured(index)
+                source.ledger.dropped(index, "rate_limit")
+        if rng.random() < 0.05:
+            source.queue.put_over(source_event(source.name))
+    source.end()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_the_numbers_of_each_source_add_up(seed: int) -> None:
+    def rebuild() -> Pipeline:
+        return pipeline(FaultyDetector(BIG, fault=Weather(seed + 1)))
+
+    line = InferenceLine(rebuild(), 8, rebuild, waits_s=(0.0, *[0.001] * 1000))
+    last: dict[str, tuple[int, int]] = {}
+    ends = 0
+
+    def begin(name: str) -> None:
+        live = name.startswith("live")
+        last[name] = (-1, -1)
+        source = line.add(name, "drop_oldest" if live else "block", 3, 10.0 if live else None)
+        threading.Thread(target=produce, args=(source, seed, 200), daemon=True).start()
+
+    again = 3
+    with line.running():
+        for name in ("live-a", "live-b", "file-a", "file-b"):
+            begin(name)
+        while ends < 7:
+            message = line.take().message
+            if isinstance(message, SourceEnd):
+                ends += 1
+                counts = line.sources[message.source_id].ledger.counts()
+                assert counts.balanced
+                assert (counts.captured, counts.in_flight) == (200, 0)
+                if again:
+                    begin(message.source_id)
+                    again -= 1
+            elif isinstance(message, FrameResult | FrameFailure):
+                index, sequence = last[message.source_id]
+                assert message.sequence == sequence + 1
+                assert message.frame_index - index - 1 == sum(message.dropped_before.values())
+                last[message.source_id] = (message.frame_index, message.sequence)
