@@ -11,7 +11,7 @@ from av.stream import Disposition
 from contracts.errors import DecodeError, NotAVideo, SourceError, SourceNotFound, TruncatedVideo
 from stream.container import MEDIA_PARTS, cut_part
 from stream.decode import Decoder
-from stream.reader import Latent, Picture, Reading, Unreadable
+from stream.reader import Latent, Picture, Unreadable
 
 if TYPE_CHECKING:
     from av import Packet
@@ -57,7 +57,7 @@ class FileReader:
         rate = self._stream.average_rate
         return float(rate) if rate else None
 
-    def pictures(self) -> Iterator[Reading]:
+    def pictures(self) -> Iterator[Picture | Unreadable]:
         """Every frame in presentation order; a packet that the decoder refuses is a `DecodeError`.
 
         Raises `TruncatedVideo` after the last frame of a file that is cut short, and `NotAVideo`
