@@ -85,7 +85,9 @@ class Batcher:
         max_bytes: int,
         on_drop: Callable[[Captured, str], None],
     ) -> None:
-        """`on_drop` gets each frame that is left out, and why, on the inference thread."""
+        """`on_drop` gets each frame that is left out, and why, also inside the lock: it must not
+        wait for anything that a user of these queues may hold.
+        """
         self._bell = bell
         self._max_batch = max_batch
         self._max_wait_s = max_wait_ms / 1e3
@@ -160,9 +162,12 @@ class Batcher:
         empty = 0
         while empty < len(self._lanes) and (not held or self._wants_more(held)):
             lane = self._lanes[0]
-            self._lanes.rotate(-1)
             waits = only_live and lane.queue.when_full == "block"
             one = None if waits else lane.take()
+            if one and self._dropped(one):
+                # It costs its source no turn: a fresh one may be behind it.
+                continue
+            self._lanes.rotate(-1)
             empty = 0 if one else empty + 1
             held += [one] if one else []
             if one and isinstance(one.item, SourceEnd):

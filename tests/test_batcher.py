@@ -207,6 +207,15 @@ def test_a_frame_that_is_too_old_is_dropped_by_name_and_fills_no_batch() -> None
     assert line.dropped == [("a0", "stale"), ("a1", "stale")]
 
 
+def test_stale_frames_cost_their_source_no_turn() -> None:
+    line = Line("ab", max_batch=4)
+    line.queues["live"] = line.add("live", max_age_s=1.0)
+    line.put(*(frame(index, name) for name in "ab" for index in range(4)))
+    line.put(*(aged(frame(index, "live"), 2) for index in range(9)), frame(9, "live"))
+    assert line.gather() == ["a0", "b0", "live9", "a1"]
+    assert len(line.dropped) == 9
+
+
 def test_how_late_a_frame_came_counts_as_its_age() -> None:
     line = Line(max_age_s=60.0)
     line.put(aged(frame(0, "a"), 1, lag_s=61.0), aged(frame(1, "a"), 1, lag_s=2.0))
