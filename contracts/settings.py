@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from contracts.messages import Score, SourceId
 from contracts.uris import without_credentials
@@ -38,6 +45,18 @@ def _a_region(region: tuple[float, float, float, float]) -> tuple[float, float, 
 
 
 Region = Annotated[tuple[float, float, float, float], AfterValidator(_a_region)]
+
+
+def _split_at_commas(names: Any) -> Any:
+    """On the command line and in the environment a list of names is one text."""
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+
+
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Field(min_length=1),
+    BeforeValidator(_split_at_commas),
+]
 
 
 def _without_last_newline(uri: str) -> str:
@@ -159,7 +178,7 @@ class Settings(BaseModel):
     """How an ONNX detector's outputs read: `yolox`, `yolov5`, `yolov8`, `nms_free`, …"""
 
     runtime: AskedRuntime = "auto"
-    """`torch`, `compile` (torchvision's models), `onnxruntime`, `tensorrt` (files), `openvino`."""
+    """For torchvision's: `torch`, `compile`; for files: `onnxruntime`, `tensorrt`; both: `openvino`."""
 
     precision: Precision = "float32"
     """What the models compute in; less than float32 is faster where the device has it."""
@@ -168,13 +187,19 @@ class Settings(BaseModel):
     """Each detection's mask too, where the detector makes them (Mask R-CNN)."""
 
     min_crop_px: Annotated[int, Field(ge=1)] = 32
-    """A detection whose box is narrower or lower than this is not classified."""
+    """A detection whose box is narrower or lower than this is not classified or read."""
+
+    text: Literal["none", "rapidocr"] = "none"
+    """Read texts in the frame; ONNX Runtime computes it on the CPU, in float32."""
+
+    text_classes: Names | None = None
+    """Read only on detections of these classes (`bus,truck`). Left out: in the whole frame."""
 
     track: bool = False
     """Give each object a `track_id` that stays while it is seen (ByteTrack)."""
 
     classify_every: Annotated[int, Field(ge=1)] = 30
-    """A tracked object is classified when it appears, changes, or after so many frames."""
+    """A tracked object is classified and read when it appears, changes, or after so many frames."""
 
     device: Annotated[str, AfterValidator(_a_device)] = "auto"
     """`auto` takes CUDA where there is a device, else the CPU."""
@@ -247,6 +272,8 @@ class Settings(BaseModel):
             raise ValueError("zmq_subscribers: nobody can subscribe while zmq is none")
         if self.classifier_weights and self.classifier == "none":
             raise ValueError("classifier_weights: not read while classifier is none")
+        if self.text_classes and self.text == "none":
+            raise ValueError("text_classes: not read while text is none")
         if self.layout != "auto" and not self.detector.startswith("onnx:"):
             raise ValueError(f"layout: is for an onnx: detector, not for {self.detector}")
         return self

@@ -1,6 +1,7 @@
 """The pipeline, ready to run, from its piece of the configuration."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ from pipeline.device import choose_device
 from pipeline.inference import Pipeline
 from pipeline.label import MAX_CROPS_AT_ONCE
 from pipeline.runtime import Compute
+from pipeline.text import TextReader
+from pipeline.text.read import TextHead
+from pipeline.view import check_classes
 
 if TYPE_CHECKING:
     from pipeline.track import Tracks
@@ -34,8 +38,10 @@ def load_pipeline(settings: Settings) -> Pipeline:
     """Models loaded and on their device. Raises ModelError before anything is read or written."""
     device = choose_device(settings.device)
     tracks = make_tracks(settings)
+    reader = make_reader(settings)
     detector = _load_detector(settings, device, LOW_SCORE if tracks else 1.0)
     _say(detector, device)
+    text = reader and _make_head(settings, reader, detector.class_names)
     classifier = None if settings.classifier == "none" else load_classifier(settings, device)
     if classifier:
         _say(classifier, device)
@@ -48,6 +54,7 @@ def load_pipeline(settings: Settings) -> Pipeline:
         tracks,
         Carried(settings.classify_every),
         settings.track,
+        text=text,
     )
 
 
@@ -95,6 +102,31 @@ def make_tracks(settings: Settings) -> "Tracks | None":
             f"track: needs the tracker: pip install 'framewire[track]' ({error})"
         ) from error
     return Tracks(settings.min_score)
+
+
+def make_reader(settings: Settings) -> TextReader | None:
+    """None where no text is to be read; the reader and what it needs is loaded only then."""
+    if settings.text == "none":
+        return None
+    try:
+        from pipeline.text.rapidocr import RapidOcr
+    except ImportError as error:
+        raise BadSetting(
+            f"text: needs RapidOCR: pip install 'framewire[text]' ({error})"
+        ) from error
+    return RapidOcr()
+
+
+def _make_head(settings: Settings, reader: TextReader, class_names: Sequence[str]) -> TextHead:
+    classes = settings.text_classes or ()
+    check_classes("text_classes", classes, class_names)
+    identity = reader.identity
+    log.info(
+        "%s: reads %s, computed by %s in %s on cpu, weights sha256 %s…",
+        *(identity.name, ", ".join(classes) or "whole frames", identity.runtime),
+        *(identity.precision, identity.weights_sha256[:12]),
+    )
+    return TextHead(reader, frozenset(classes), Carried(settings.classify_every))
 
 
 def _say(model: Detector | Classifier, device: torch.device) -> None:

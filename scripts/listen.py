@@ -163,10 +163,12 @@ def line_of(message: AnyMessage, received: int) -> Text | None:
 
 
 def result_line(result: FrameResult) -> Text:
-    """`cam1 #12 0.480 s  2× gear (brass), 1× nut  31 ms`."""
+    """`cam1 #12 0.480 s  2× gear (brass), 1× nut  “EXIT 4”  31 ms after capture`."""
     line = Text.assemble((printable(result.source_id), "cyan"), f" #{result.frame_index}")
     line.append(clock(result.pts_s), "dim")
     line.append("  " + (detected(result) or "nothing"))
+    if result.texts:
+        line.append("  " + " ".join(f"“{printable(item.text)}”" for item in result.texts), "green")
     age_ms = (datetime.now(UTC) - result.captured_at).total_seconds() * 1000
     # Another machine's clock may be ahead of ours; then the difference says nothing.
     if age_ms >= 0:

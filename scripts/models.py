@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 import safetensors
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.catalog import Role, find_model, names
 
@@ -15,6 +16,7 @@ TERMS = {
     "bundled": "in the package, Apache-2.0, trained by `python -m scripts.conveyor.train`",
     "torchvision": "downloaded from download.pytorch.org when first used, BSD-3-Clause",
 }
+TEXT_TERMS = "in the package rapidocr, Apache-2.0, networks of PaddleOCR"
 NOTE = """\
 torchvision's licence covers its code and its files; they were trained on COCO and ImageNet, whose
 own terms may bind you too. A download is checked against the sha256 shown. A file of your own goes
@@ -22,12 +24,29 @@ in with --detector-weights or --classifier-weights, under the name of its archit
 
 
 def show_models(console: Console) -> None:
-    """A table for each role and origin."""
+    """A table for each role and origin, and one for the text head."""
     for role in ("detector", "classifier"):
         for origin in TERMS:
             console.print(f"\n[bold]--{role}[/], {TERMS[origin]}")
             console.print(_table(role, origin))
+    _show_text_models(console)
     console.print("\n" + " ".join(NOTE.split()))
+
+
+def _show_text_models(console: Console) -> None:
+    """The whole, as results name it, and the files that it is made of."""
+    console.print(f"\n[bold]--text[/], {TEXT_TERMS}")
+    try:
+        from pipeline.text.rapidocr import read_files
+    except ImportError:
+        console.print(Text("not installed: pip install 'framewire[text]'"))
+        return
+    contents = read_files()
+    table = Table("name", "sha256")
+    table.add_row("rapidocr", hashlib.sha256(b"".join(contents.values())).hexdigest()[:8])
+    for name, content in contents.items():
+        table.add_row(f"  {name}", hashlib.sha256(content).hexdigest()[:8])
+    console.print(table)
 
 
 def _table(role: Role, origin: str) -> Table:

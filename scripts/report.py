@@ -40,6 +40,7 @@ class Report:
         self.degraded: Counter[str] = Counter()
         self.ends: dict[str, SourceEnd] = {}
         self.frames = 0
+        self.texts = 0
         self._times_ms: deque[tuple[float, ...]] = deque(maxlen=KEPT_FRAMES)
         self._started_ns = self._ended_ns = time.monotonic_ns()
 
@@ -57,6 +58,7 @@ class Report:
         self.frames += 1
         self.classes.update(detection.class_name for detection in message.detections)
         self.labels.update(item.class_name for item in message.classifications)
+        self.texts += len(message.texts)
         self.degraded.update(message.degraded)
         self._times_ms.append((*message.stage_ms.model_dump().values(), deliver_ms))
 
@@ -97,6 +99,7 @@ def summarise(
         "fps": round(report.fps, 2),
         "detections": dict(report.classes.most_common()),
         "classifications": dict(report.labels.most_common()),
+        "texts": report.texts,
         "degraded": dict(report.degraded),
         "stage_ms": report.stage_ms(),
         "ledgers": {name: counts.model_dump() for name, counts in ledgers.items()},
@@ -133,11 +136,12 @@ def _named_errors(path: Path) -> Iterator[None]:
 def show(summary: Mapping[str, Any], console: Console) -> None:
     """The summary as a person wants to read it."""
     found, labelled = summary["detections"], summary["classifications"]
+    texts = f", {summary['texts']} texts" if summary["models"]["text"] else ""
     console.print()
     console.print(
         f"{summary['frames']} frames in {summary['elapsed_s']:.1f} s, "
         f"{summary['fps']:.1f} frames/s, {sum(found.values())} detections, "
-        f"{sum(labelled.values())} classified"
+        f"{sum(labelled.values())} classified{texts}"
     )
     for title, counts in (("found", found), ("classified", labelled)):
         if counts:
@@ -180,5 +184,6 @@ def _stage_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("p50", justify="right")
     table.add_column("p95", justify="right")
     for stage, times in summary["stage_ms"].items():
-        table.add_row(stage, f"{times['p50']:.2f}", f"{times['p95']:.2f}")
+        if times["p95"] > 0:
+            table.add_row(stage, f"{times['p50']:.2f}", f"{times['p95']:.2f}")
     return table

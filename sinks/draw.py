@@ -10,6 +10,7 @@ import numpy as np
 
 from contracts.boxes import BoxXYXY
 from contracts.messages import FrameResult
+from contracts.quads import Quad, bounds_of
 
 if TYPE_CHECKING:
     from contracts.frame import ImageHWC
@@ -66,25 +67,35 @@ class Label:
 
 
 def draw(image_hwc: "ImageHWC", result: FrameResult) -> "ImageHWC":
-    """A copy with every detection's box and label: "gear 98% | brass 99%".
+    """A copy with every detection's box and label, "gear 98% | brass 99%", and every text.
 
     `image_hwc` is (height, width, 3) uint8 RGB, and so is the copy. A class keeps its colour. Boxes
     are drawn worst score first, so that the best lie on top; labels lie above all boxes, within the
-    frame, and move to another side of their box where they would cover an earlier label.
+    frame, and move to another side of their box where they would cover an earlier label. What is
+    read is framed in white, and said in black on white.
     """
     drawn = np.ascontiguousarray(image_hwc).copy()
     height, width = drawn.shape[:2]
     pen = Pen.for_frame(width, height)
     for detection in sorted(result.detections, key=lambda item: item.score):
         _draw_box(drawn, _pixels(detection.box), color_of(detection.class_id), pen)
+    for text in result.texts:
+        _draw_quad(drawn, text.quad, pen)
     taken: list[Rect] = []
-    for index, text in enumerate(labels_of(result)):
-        detection = result.detections[index]
-        label = _measure(text, pen)
-        room = _place(label, _pixels(detection.box), taken, width, height)
-        _draw_label(drawn, label, room, color_of(detection.class_id), pen)
+    for said, box, color in _labelled(result):
+        label = _measure(said, pen)
+        room = _place(label, _pixels(box), taken, width, height)
+        _draw_label(drawn, label, room, color, pen)
         taken.append(room)
     return drawn
+
+
+def _labelled(result: FrameResult) -> Iterator[tuple[str, BoxXYXY, RGB]]:
+    """What is to be said where, and in which colour."""
+    for said, detection in zip(labels_of(result), result.detections, strict=True):
+        yield said, detection.box, color_of(detection.class_id)
+    for text in result.texts:
+        yield _drawable(text.text), bounds_of(text.quad), WHITE
 
 
 def color_of(class_id: int) -> RGB:
@@ -101,8 +112,12 @@ def labels_of(result: FrameResult) -> list[str]:
         text = f"{detection.class_name}{track} {detection.score:.0%}"
         if index in finer:
             text += f" | {finer[index].class_name} {finer[index].score:.0%}"
-        texts.append("".join(char if " " <= char <= "~" else "?" for char in text))
+        texts.append(_drawable(text))
     return texts
+
+
+def _drawable(text: str) -> str:
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
 def _pixels(box: BoxXYXY) -> Rect:
@@ -115,6 +130,13 @@ def _draw_box(image: "ImageHWC", box: Rect, color: RGB, pen: Pen) -> None:
     corners = (box[0], box[1]), (box[2] - 1, box[3] - 1)
     cv2.rectangle(image, *corners, BLACK, pen.line_px + 2)
     cv2.rectangle(image, *corners, color, pen.line_px)
+
+
+def _draw_quad(image: "ImageHWC", quad: Quad, pen: Pen) -> None:
+    """As a box."""
+    corners = np.array(quad).round().astype(np.int32).reshape(-1, 1, 2)
+    cv2.polylines(image, [corners], True, BLACK, pen.line_px + 2)
+    cv2.polylines(image, [corners], True, WHITE, pen.line_px)
 
 
 def _measure(text: str, pen: Pen) -> Label:
