@@ -33,3 +33,8 @@ class Upload:
     deadline_ns: int
     reply: Callable[[FrameResult | FrameFailure], None]
     gone: Callable[[], bool]
+
+    @property
+    def n_bytes(self) -> int:
+        """Of pixels."""
+        return self.frame.n_bytes

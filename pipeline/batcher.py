@@ -17,7 +17,9 @@ from contracts.errors import BadSetting, SourceError
 from contracts.frame import Captured, Frame, LatentFrame, StreamItem
 from contracts.messages import FrameFailure, SourceEnd, SourceEvent
 from contracts.settings import WhenFull
+from contracts.upload import Upload
 from pipeline.assemble import fail
+from pipeline.uploads import Uploads
 
 STALE = "stale"
 """Why a frame is dropped that was older than its source allows when its batch began."""
@@ -43,14 +45,14 @@ class FrameQueue(Protocol):
 class Taken(NamedTuple):
     """An item, and when it was taken from its queue (monotonic clock)."""
 
-    item: Frame | FrameFailure | SourceEvent | SourceEnd
+    item: Frame | FrameFailure | SourceEvent | SourceEnd | Upload
     taken_ns: int
 
 
 class _Held(NamedTuple):
     """An item that is in the batch unless it is a frame, and stale when the batch begins."""
 
-    item: StreamItem
+    item: StreamItem | Upload
     taken_ns: int
     stale_at_ns: float = math.inf
 
@@ -84,6 +86,7 @@ class Batcher:
         max_wait_ms: float,
         max_bytes: int,
         on_drop: Callable[[Captured, str], None],
+        uploads: Uploads | None = None,
     ) -> None:
         """`on_drop` gets each frame that is left out, and why, also inside the lock: it must not
         wait for anything that a user of these queues may hold.
@@ -93,8 +96,10 @@ class Batcher:
         self._max_wait_s = max_wait_ms / 1e3
         self._max_bytes = max_bytes
         self._on_drop = on_drop
+        self.uploads = uploads or Uploads(0, bell)
         self._lanes: deque[_Lane] = deque()
         self._closed = False
+        self._uploads_went = False
 
     def add(self, source_id: str, queue: FrameQueue, max_age_s: float | None = None) -> None:
         """The source's items are gathered up to its `SourceEnd`, or the end of its queue.
@@ -119,7 +124,7 @@ class Batcher:
     def ended(self) -> bool:
         """True when nothing is left to gather and nothing will come any more."""
         with self._bell:
-            return self._closed and self._exhausted
+            return self._closed and self._exhausted and not self.uploads.waiting
 
     def gather(self, until_s: float | None = None, only_live: bool = False) -> list[Taken]:
         """The next items in each source's order; empty when all has ended, or at `until_s`.
@@ -128,6 +133,9 @@ class Batcher:
         is a frame, waits until `max_batch` frames or `max_bytes` of pixels are there (one frame
         more may pass it), `max_wait_ms` are over, or nothing more can come. Failures, events and
         ends travel along in their place. With `only_live`, sources that can wait are left waiting.
+
+        Uploads come first, but leave a place to the sources; and a batch with one of them waits for
+        nothing but other uploads that are on their way.
 
         Frames that have become stale are dropped, and fill no batch. Latent ones are converted
         here, outside of the lock; one that can't be fails alone.
@@ -146,7 +154,7 @@ class Batcher:
             None if until_s is None else max(until_s - time.monotonic(), 0.0),
         )
         deadline_s = time.monotonic() + self._max_wait_s
-        while self._wants_more(held) and not self._exhausted:
+        while self._wants_more(held) and self._more_may_come(held):
             remaining_s = deadline_s - time.monotonic()
             if remaining_s <= 0 or not self._bell.wait(remaining_s):
                 break
@@ -155,6 +163,26 @@ class Batcher:
         return held
 
     def _collect(self, held: list[_Held], only_live: bool) -> bool:
+        """What is there, uploads first; True where there is anything.
+
+        A batch of one goes to an upload and to a source in turn.
+        """
+        if not (self._uploads_went and self._max_batch == 1 and self._lanes):
+            self._collect_uploads(held, self._max_batch - bool(self._lanes))
+        self._collect_from_lanes(held, only_live)
+        self._collect_uploads(held, self._max_batch)
+        self._uploads_went = any(isinstance(one.item, Upload) for one in held)
+        return bool(held)
+
+    def _collect_uploads(self, held: list[_Held], places: int) -> None:
+        """So many items at most, but one in any case where nothing else is there."""
+        while len(held) < max(places, 1) and (not held or self._wants_more(held)):
+            upload = self.uploads.take_nowait()
+            if upload is None:
+                return
+            held.append(_Held(upload, time.monotonic_ns()))
+
+    def _collect_from_lanes(self, held: list[_Held], only_live: bool) -> None:
         """Takes one item of each source in turn until all are empty or the batch is full.
 
         The turn goes on where the last batch left off, so no source is always the last.
@@ -173,7 +201,11 @@ class Batcher:
             if one and isinstance(one.item, SourceEnd):
                 # Nothing comes after it, and its name may be in use again as soon as it is out.
                 self._lanes.pop()
-        return bool(held)
+
+    def _more_may_come(self, held: list[_Held]) -> bool:
+        if any(isinstance(one.item, Upload) for one in held):
+            return self.uploads.coming
+        return not self._exhausted
 
     def _wants_more(self, held: list[_Held]) -> bool:
         """True when there are fresh frames in the batch, and room for more of them."""
@@ -181,7 +213,7 @@ class Batcher:
         sizes = [
             one.item.n_bytes
             for one in held
-            if isinstance(one.item, Frame | LatentFrame) and now_ns <= one.stale_at_ns
+            if isinstance(one.item, Frame | LatentFrame | Upload) and now_ns <= one.stale_at_ns
         ]
         return 0 < len(sizes) < self._max_batch and sum(sizes) < self._max_bytes
 

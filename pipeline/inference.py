@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
 from contracts.errors import BadSetting, InferenceError
 from contracts.frame import Delivery, Frame
-from contracts.messages import Detection, FrameFailure, FrameResult, Models, SourceEnd
+from contracts.messages import Detection, FrameFailure, FrameResult, Models, SourceEnd, SourceEvent
 from contracts.settings import SourceSettings
+from contracts.upload import Upload
 from pipeline.admit import admit
 from pipeline.assemble import assemble, fail
 from pipeline.batcher import Batcher, Taken
@@ -24,11 +26,13 @@ from pipeline.number import DropsBefore, Message, Numbering
 from pipeline.stopwatch import NEVER_QUEUED, Stopwatch
 from pipeline.stretches import Stretches
 from pipeline.text.read import NOTHING_READ, FrameTexts, TextHead, read_batch
-from pipeline.view import WHOLE, View, view_of
+from pipeline.view import WHOLE, View, view_for, view_of
 
 if TYPE_CHECKING:
     from pipeline.track import Tracks
 
+Item = Frame | FrameFailure | SourceEvent | SourceEnd | Upload
+AS_ITS_SOURCE: Mapping[Frame, View] = MappingProxyType({})
 Made = TypeVar("Made")
 Rest = ParamSpec("Rest")
 
@@ -75,6 +79,10 @@ class Pipeline:
         """How frames of this source are looked at."""
         return self.views.get(frame.source_id, WHOLE)
 
+    def models_for(self, view: View) -> Models:
+        """Which of the weights speak of a frame that is looked at in this way."""
+        return self.models if view.classify else self.models.model_copy(update={"classifier": None})
+
     def view_of(self, source: SourceSettings) -> View:
         """How the source is to be looked at. Raises BadSetting where these models can't do that."""
         view = view_of(source, self.detector.class_names, self.track)
@@ -118,11 +126,15 @@ def run_inference(
         while not batcher.ended:
             pipeline = breaker.mended(pipeline)
             batch = batcher.gather(breaker.retry_at_s, breaker.holds_files)
-            for message, frame in _answers(pipeline, breaker, stretches, batch):
+            for message, item in _answers(pipeline, breaker, stretches, batch):
+                if isinstance(item, Upload) and isinstance(message, FrameResult | FrameFailure):
+                    batcher.uploads.settle(item, message)
+                    continue
                 if isinstance(message, SourceEnd):
                     # Before it is out: after that its name may be in use again.
                     for keeper in (pipeline, numbering, stretches):
                         keeper.forget(message.source_id)
+                frame = item if isinstance(item, Frame) else None
                 outbox.put(Delivery(numbering.number(message), frame))
             # Not held while the next one is waited for: it has the pixels.
             del batch
@@ -132,51 +144,66 @@ def run_inference(
 
 def _answers(
     pipeline: Pipeline, breaker: Breaker, stretches: Stretches, batch: Sequence[Taken]
-) -> list[tuple[Message, Frame | None]]:
-    """A message for each item, and the frame that it is of."""
-    taken_ns = {one.item: one.taken_ns for one in batch if isinstance(one.item, Frame)}
-    said = _infer_or_refuse(pipeline, breaker, taken_ns)
-    stretches.log(said)
-    messages = iter(said)
+) -> list[tuple[Message, Item]]:
+    """A message for each item, with the item that it is of."""
+    frames = {_frame_of(one.item): one for one in batch if isinstance(one.item, Frame | Upload)}
+    said = dict(zip(frames, _infer_or_refuse(pipeline, breaker, frames), strict=True))
+    stretches.log(message for frame, message in said.items() if frames[frame].item is frame)
     return [
-        (next(messages), item) if isinstance(item, Frame) else (item, None) for item, _ in batch
+        (said[_frame_of(item)] if isinstance(item, Frame | Upload) else item, item)
+        for item, _ in batch
     ]
 
 
+def _frame_of(item: Frame | Upload) -> Frame:
+    return item.frame if isinstance(item, Upload) else item
+
+
 def _infer_or_refuse(
-    pipeline: Pipeline, breaker: Breaker, taken_ns: Mapping[Frame, int]
+    pipeline: Pipeline, breaker: Breaker, frames: Mapping[Frame, Taken]
 ) -> Sequence[FrameResult | FrameFailure]:
     """One message a frame: what the models say of it, or that they are out of order."""
     if breaker.retry_at_s is not None:
-        return [breaker.refuse(frame) for frame in taken_ns]
-    if not taken_ns:
+        return [breaker.refuse(frame) for frame in frames]
+    if not frames:
         return []
+    taken_ns = {frame: one.taken_ns for frame, one in frames.items()}
+    wishes = {
+        frame: view_for(one.item.wishes)
+        for frame, one in frames.items()
+        if isinstance(one.item, Upload)
+    }
     with pipeline.health.busy():
-        messages = infer(pipeline, list(taken_ns), taken_ns)
+        messages = infer(pipeline, list(frames), taken_ns, wishes)
     pipeline.health.count("batches")
     breaker.saw(messages)
     return messages
 
 
 def infer(
-    pipeline: Pipeline, frames: Sequence[Frame], taken_ns: Mapping[Frame, int] = NEVER_QUEUED
+    pipeline: Pipeline,
+    frames: Sequence[Frame],
+    taken_ns: Mapping[Frame, int] = NEVER_QUEUED,
+    wishes: Mapping[Frame, View] = AS_ITS_SOURCE,
 ) -> list[FrameResult | FrameFailure]:
     """One message a frame, in their order. A frame that the models can't take fails alone.
 
-    `taken_ns` says when each was taken from its queue.
+    `taken_ns` says when each was taken from its queue, `wishes` how one is to be looked at that is
+    not of a source.
     """
     watch = Stopwatch(taken_ns)
+    views = {frame: wishes.get(frame) or pipeline.view(frame) for frame in frames}
     with watch.stage("detect"):
-        seen = contain(partial(_detect, pipeline), frames, pipeline.health)
+        seen = contain(partial(_detect, pipeline, views), frames, pipeline.health)
     with watch.stage("assemble"):
         found = [
             fail(frame, what)
             if isinstance(what, InferenceError)
-            else _or_fail(frame, _admit_and_follow, *what, pipeline)
+            else _or_fail(frame, _admit_and_follow, *what, pipeline, views[frame])
             for frame, what in zip(frames, seen, strict=True)
         ]
-    labels = _label(pipeline, frames, found, watch)
-    texts = _read(pipeline, frames, found, watch)
+    labels = _label(pipeline, views, found, watch)
+    texts = _read(pipeline, views, found, watch)
     return [
         detections
         if isinstance(detections, FrameFailure)
@@ -185,7 +212,7 @@ def infer(
             assemble,
             detections,
             labels_of_frame,
-            pipeline.models,
+            pipeline.models_for(views[frame]),
             pipeline.classifier.class_names if pipeline.classifier else (),
             watch.times_of(frame),
             len(frames),
@@ -197,38 +224,45 @@ def infer(
     ]
 
 
-def _detect(pipeline: Pipeline, frames: Sequence[Frame]) -> list[tuple[Frame, RawDetections]]:
+def _detect(
+    pipeline: Pipeline, views: Mapping[Frame, View], frames: Sequence[Frame]
+) -> list[tuple[Frame, RawDetections]]:
     """What the detector was shown of each frame, and what it says of that."""
-    shown = [pipeline.view(frame).look_at(frame) for frame in frames]
+    shown = [views[frame].look_at(frame) for frame in frames]
     return list(zip(shown, pipeline.detector.detect(shown), strict=True))
 
 
 def _admit_and_follow(
-    frame: Frame, shown: Frame, raw: RawDetections, pipeline: Pipeline
+    frame: Frame, shown: Frame, raw: RawDetections, pipeline: Pipeline, view: View
 ) -> list[Detection]:
     """The frame's detections of `min_score` or more, each with its track where it has one.
 
     The tracker sees the lower ones too: an object half hidden is found, only less surely. It sees
     each frame once, whatever was tried again before.
     """
-    view = pipeline.view(frame)
     detections = view.pick(frame, admit(shown, raw, pipeline.detector))
     if view.track and pipeline.tracks:
         detections = pipeline.tracks.follow(frame, detections)
-    return [detection for detection in detections if detection.score >= pipeline.min_score]
+    min_score = pipeline.min_score if view.min_score is None else view.min_score
+    sure = [detection for detection in detections if detection.score >= min_score]
+    return sure[: view.max_detections]
 
 
 def _label(
     pipeline: Pipeline,
-    frames: Sequence[Frame],
+    views: Mapping[Frame, View],
     found: Sequence[list[Detection] | FrameFailure],
     watch: Stopwatch,
 ) -> list[dict[int, CarriedLabel[Label]]]:
     if pipeline.classifier is None:
-        return [{} for _ in frames]
+        return [{} for _ in views]
+    wanted = [
+        of_frame if view.classify else []
+        for of_frame, view in zip(found, views.values(), strict=True)
+    ]
     return label_batch(
-        frames,
-        found,
+        list(views),
+        wanted,
         pipeline.classifier,
         pipeline.carried,
         pipeline.device,
@@ -240,16 +274,16 @@ def _label(
 
 def _read(
     pipeline: Pipeline,
-    frames: Sequence[Frame],
+    views: Mapping[Frame, View],
     found: Sequence[list[Detection] | FrameFailure],
     watch: Stopwatch,
 ) -> list[FrameTexts]:
     if pipeline.text is None:
-        return [NOTHING_READ for _ in frames]
+        return [NOTHING_READ for _ in views]
     return read_batch(
-        frames,
+        list(views),
         found,
-        [pipeline.view(frame).region for frame in frames],
+        [view.region for view in views.values()],
         pipeline.text,
         pipeline.min_crop_px,
         watch,

@@ -8,6 +8,7 @@ from contracts.errors import BadSetting
 from contracts.frame import Frame
 from contracts.messages import Detection
 from contracts.settings import Region, SourceSettings
+from contracts.upload import Wishes
 from pipeline.region import Window, cut, put_back, window_of
 
 
@@ -19,6 +20,10 @@ class View:
     classes: frozenset[str] = frozenset()
     """Empty: all that the detector knows."""
     track: bool = False
+    min_score: float | None = None
+    """None: the pipeline's."""
+    max_detections: int | None = None
+    classify: bool = True
 
     def look_at(self, frame: Frame) -> Frame:
         """What the detector is shown of the frame."""
@@ -42,6 +47,15 @@ class View:
 
 
 WHOLE = View()
+
+
+def view_for(wishes: Wishes) -> View:
+    """What is asked of one picture."""
+    return View(
+        min_score=wishes.min_score,
+        max_detections=wishes.max_detections,
+        classify=wishes.classify,
+    )
 
 
 def view_of(source: SourceSettings, class_names: Collection[str], track: bool) -> View:

@@ -12,6 +12,7 @@ from contracts.settings import WhenFull
 from pipeline.batcher import Batcher
 from pipeline.breaker import Breaker
 from pipeline.inference import Pipeline, run_inference
+from pipeline.uploads import Uploads
 from stream.queue import BoundedQueue
 from tests.messages import source_end
 
@@ -67,7 +68,7 @@ class InferenceLine:
         self.outbox: BoundedQueue[Delivery] = BoundedQueue(
             depth=100, max_bytes=10**9, when_full="block", size_of=lambda _item: 1
         )
-        self.batcher = Batcher(self.bell, max_batch, 0, 10**9, self._drop)
+        self.batcher = Batcher(self.bell, max_batch, 0, 10**9, self._drop, Uploads(100, self.bell))
         self._breaker = Breaker(rebuild, pipeline.health, waits_s)
 
     def add(
