@@ -34,12 +34,16 @@ LOW_SCORE = 0.1
 log = logging.getLogger("framewire.pipeline")
 
 
-def load_pipeline(settings: Settings) -> Pipeline:
-    """Models loaded and on their device. Raises ModelError before anything is read or written."""
+def load_pipeline(settings: Settings, lowest_score: float = 1.0) -> Pipeline:
+    """Models loaded and on their device. Raises ModelError before anything is read or written.
+
+    `lowest_score` is the lowest that a single picture may be asked for, where that is below
+    `min_score`.
+    """
     device = choose_device(settings.device)
     tracks = make_tracks(settings)
     reader = make_reader(settings)
-    detector = _load_detector(settings, device, LOW_SCORE if tracks else 1.0)
+    detector = _load_detector(settings, device, min(lowest_score, LOW_SCORE if tracks else 1.0))
     _say(detector, device)
     text = reader and _make_head(settings, reader, detector.class_names)
     classifier = None if settings.classifier == "none" else load_classifier(settings, device)

@@ -25,6 +25,7 @@ from contracts.settings import Settings, SourceSettings
 from pipeline.batcher import Batcher
 from pipeline.breaker import Breaker
 from pipeline.inference import Pipeline, run_inference
+from pipeline.uploads import Uploads
 from scripts.report import Report
 from scripts.worker import Worker
 from sinks.deliver import deliver
@@ -53,17 +54,26 @@ class Run:
     """
 
     def __init__(
-        self, settings: Settings, load: Callable[[], Pipeline], stop: threading.Event
+        self,
+        settings: Settings,
+        load: Callable[[], Pipeline],
+        stop: threading.Event,
+        *,
+        keep_open: bool = False,
+        uploads_depth: int = 0,
     ) -> None:
         """`load` makes the models ready: now, and again where they keep failing. `stop`, set from
         anywhere, ends the reading. Raises BadSetting, SourceNotFound, ModelError.
+
+        `keep_open`: it goes on without any source, until it is stopped. `uploads_depth`: so many
+        single pictures may wait for the models.
         """
         self.settings = settings
         self.pipeline = load()
         self._load = load
         self.stop = stop
         self.report = Report()
-        self.supervisor = Supervisor()
+        self.supervisor = Supervisor(keep_open)
         self.feeds: dict[str, Feed] = {}
         self.lengths: dict[str, int] = {}
         """Frames that a file's container claims, once it is open; for the progress bar only."""
@@ -79,12 +89,14 @@ class Run:
             when_full="block",
             size_of=lambda delivery: delivery.n_bytes,
         )
+        self.uploads = Uploads(uploads_depth, self._bell)
         self._batcher = Batcher(
             self._bell,
             settings.max_batch,
             settings.max_wait_ms,
             self._max_bytes,
             self._dropped,
+            self.uploads,
         )
         for source in settings.sources:
             self.add(source)
