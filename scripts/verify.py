@@ -18,7 +18,9 @@ from rich.table import Column, Table
 from contracts.errors import BadSetting
 from contracts.frame import Frame, still_frame
 from contracts.messages import Detection, ModelIdentity
+from contracts.secrets import resolve_secrets
 from contracts.settings import Settings, SourceSettings
+from contracts.uris import without_credentials
 from scripts.agreement import MAX_SCORE_GAP, Agreement, compare_detections, compare_labels
 from scripts.console import console as standard_error
 from scripts.ways import CROPS, Boxes, Way, boxes_of, classifier_ways, detector_ways
@@ -48,7 +50,7 @@ def verify(settings: Settings, n_frames: int, rounds: int, console: Console) -> 
     if settings.classifier != "none":
         boxes = boxes_of(frames, found, settings.min_crop_px)
         rows += compare_classifier(settings, frames, boxes, rounds, of_classifier(settings))
-    uris = ", ".join(source.uri for source in settings.sources)
+    uris = ", ".join(without_credentials(source.uri) for source in settings.sources)
     console.print(f"{len(frames)} frames of {uris}, timed {rounds}× in turn\n", soft_wrap=True)
     print_rows(rows, console)
     return 0 if all(row.agrees for row in rows) else 1
@@ -63,7 +65,7 @@ def read(
     settings: Settings, source: SourceSettings, n_frames: int, apart: int = 1
 ) -> Iterator[Frame]:
     """Frames of the source, from its first on and so far apart. Raises BadSetting on none."""
-    reader = open_reader(source.uri, int(settings.max_frame_megapixels * 1e6))
+    reader = open_reader(resolve_secrets(source.uri), int(settings.max_frame_megapixels * 1e6))
     index = -1
     try:
         whole = (each for each in reader.pictures() if isinstance(each, Picture | Latent))
@@ -73,7 +75,7 @@ def read(
     finally:
         reader.close()
     if index < 0:
-        raise BadSetting(f"{source.uri}: has no frame to verify with")
+        raise BadSetting(f"{without_credentials(source.uri)}: has no frame to verify with")
 
 
 def compare_detector(

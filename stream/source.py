@@ -39,7 +39,8 @@ def identify(uri: str) -> SourceKind:
     path = Path(uri)
     if not path.exists():
         if not _MAGIC.search(uri):
-            raise SourceNotFound(f"{uri}: no such file or folder; expected {_READABLE}")
+            text = f"no such file or folder; expected {_READABLE}"
+            raise SourceNotFound(f"{without_credentials(uri)}: {text}")
         find_images(uri)
         return "images"
     if re.fullmatch(r"/dev/video\d+", uri):
@@ -100,7 +101,7 @@ def find_images(uri: str) -> tuple[list[Path], Path]:
         # Path.glob would raise on `**.jpg` and refuse a pattern that begins at the root.
         found = [Path(name) for name in glob.iglob(uri, recursive=True)]  # noqa: PTH207
     if not found and folder is not path:
-        raise SourceNotFound(f"{uri}: the pattern matches nothing")
+        raise SourceNotFound(f"{without_credentials(uri)}: the pattern matches nothing")
     images = sorted((file for file in found if _is_image(file)), key=natural_key)
     if not images:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))

@@ -1,5 +1,8 @@
 """No secret is seen from outside: not in the list of processes, a log line, a file or its name."""
 
+import base64
+import http.server
+import itertools
 import json
 import logging
 import os
@@ -7,14 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from contracts.errors import InternalError
-from scripts.cli import complain, guarded
+from scripts.cli import complain, guarded, main
 from scripts.console import set_up_logging
 from tests.conftest import REPOSITORY
 
@@ -44,10 +50,10 @@ def entry(name: str, tmp_path: Path) -> list[str]:
 
 @contextmanager
 def started(
-    command: Sequence[str | bytes], cwd: Path = REPOSITORY
+    command: Sequence[str | bytes], cwd: Path = REPOSITORY, **variables: str
 ) -> Iterator["subprocess.Popen[str]"]:
     """The command in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
     with subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -67,8 +73,9 @@ def test_a_secret_is_not_in_the_list_of_processes(name: str, tmp_path: Path) -> 
     command = [*entry(name, tmp_path), "listen", "tcp://127.0.0.1:9", f"--topic={CAMERA}"]
     with started(command) as process:
         assert process.stderr is not None
-        advice = process.stderr.readline()
-        assert "listening to" in process.stderr.readline()
+        advice = "".join(
+            itertools.takewhile(lambda line: "listening to" not in line, process.stderr)
+        )
         seen = command_line(process)
         process.send_signal(signal.SIGINT)
         out, said = process.communicate()
@@ -108,29 +115,91 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def seen_of_a_run(uri: str, host: str, folder: Path, **variables: str) -> str:
+    """Whatever anybody can see of a run whose source fails: all of it, in one text."""
+    outputs = {"jsonl": "results.jsonl", "summary": "summary.json", "video": "{source}.mp4"}
+    flags = [text for name, file in outputs.items() for text in (f"--{name}", str(folder / file))]
+    command = [*entry("module", folder), "run", "--source", uri, "--log-level", "debug"]
+    seen: list[str] = []
+    with started([*command, "--zmq", "none", *flags], cwd=folder, **variables) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        for line in process.stderr:
+            if host in line and not any(host in earlier for earlier in seen):
+                seen.append(command_line(process))
+                # A live source would be tried again for ever.
+                process.send_signal(signal.SIGINT)
+            seen.append(line)
+        seen.append(process.stdout.read())
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    written = [file.read_text(errors="replace") for file in files]
+    return "\n".join([*seen, *written, *map(str, files)])
+
+
 def test_a_whole_run_shows_no_secret_anywhere(tmp_path: Path) -> None:
     host = f"127.0.0.1:{closed_port()}"
     uri = f"rtsp://jo.e:p%40ss@{host}/x?token=abcSesame"
-    outputs = {"jsonl": "results.jsonl", "summary": "summary.json", "video": "{source}.mp4"}
-    flags = [text for name, file in outputs.items() for text in (f"--{name}", str(tmp_path / file))]
-    command = [*entry("module", tmp_path), "run", "--source", uri, "--log-level", "debug"]
-    said, seen = "", ""
-    with started([*command, "--zmq", "none", *flags], cwd=tmp_path) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            said += line
-            if f"rtsp://{host}/x" in line and not seen:
-                seen = command_line(process)
-                # A live source would be tried again for ever.
-                process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        said += process.stdout.read()
-    files = [file for file in tmp_path.rglob("*") if file.is_file()]
-    written = "".join(file.read_text(errors="replace") for file in files)
-    everything = "\n".join([said, seen, written, *map(str, files)])
-    assert f"rtsp://{host}/x" in said
+    seen = seen_of_a_run(uri, host, tmp_path)
+    assert f"rtsp://{host}/x?token=***" in seen
     for secret in ("jo.e", "p%40ss", "p@ss", "abcSesame"):
-        assert secret not in everything
+        assert secret not in seen
+
+
+class LockedHandler(http.server.BaseHTTPRequestHandler):
+    """Wants a password, and then has nothing; keeps what it was told."""
+
+    told: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        """Called for each request."""
+        login = self.headers["Authorization"]
+        self.told.append((self.path, login))
+        self.send_response(404 if login else 401)
+        self.send_header("WWW-Authenticate", 'Basic realm="door"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def locked_server() -> Iterator[str]:
+    """Its host and port."""
+    with http.server.HTTPServer(("127.0.0.1", 0), LockedHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_secrets_put_in_by_reference_reach_the_server_and_nobody_else(tmp_path: Path) -> None:
+    token = tmp_path.parent / f"{tmp_path.name}-token"
+    token.write_text("a&b=Sesame/1\n")
+    login = {"CAM_USER": "jo.e@home", "CAM_PASSWORD": "p@ss: /?#[Hunter2]"}
+    with locked_server() as host:
+        uri = f"http://${{CAM_USER}}:${{CAM_PASSWORD}}@{host}/x?token=${{file:{token}}}"
+        seen = seen_of_a_run(uri, host, tmp_path, **login)
+    assert f"http://{host}/x?token=***" in seen
+    path, basic = next(told for told in LockedHandler.told if told[1])
+    assert basic == "Basic " + base64.b64encode(b"jo.e@home:p@ss: /?#[Hunter2]").decode()
+    assert parse_qs(urlsplit(path).query) == {"token": ["a&b=Sesame/1"]}
+    for secret in ("jo.e", "p@ss", "p%40ss", "Hunter2", "Sesame", basic):
+        assert secret not in seen
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_a_secret_that_is_not_there_is_named_before_anything_starts(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--source", "rtsp://bob:${NO_SUCH_SECRET}@host/door"])
+    assert ended.value.code == 2
+    said = "bad_setting: ${NO_SUCH_SECRET}: there is no such variable in the environment"
+    assert capsys.readouterr().err.splitlines()[-1] == f"framewire: {said}"
 
 
 def test_every_record_of_every_logger_is_redacted(capsys: pytest.CaptureFixture[str]) -> None:
