@@ -137,7 +137,11 @@ def stated(weights: Weights, key: str, kind: type[Stated]) -> Stated:
 
 
 def load_into(model: torch.nn.Module, weights: Weights, architecture: str) -> None:
-    """The tensors are in the model. Raises WeightsMismatch that names the first difference."""
+    """The tensors are in the model.
+
+    Raises WeightsMismatch that names the first difference, WeightsUnreadable where a value is NaN
+    or infinite: a model would give nothing but that, or, where a layer swallows it, nonsense.
+    """
     try:
         model.load_state_dict(weights.tensors, strict=True)
     except RuntimeError as error:
@@ -147,3 +151,6 @@ def load_into(model: torch.nn.Module, weights: Weights, architecture: str) -> No
             "another architecture, or another set of classes (name them in "
             f"{sidecar_of(weights.path).name})?"
         ) from error
+    for name, tensor in weights.tensors.items():
+        if not tensor.isfinite().all():
+            raise WeightsUnreadable(f"weights {weights.path}: NaN or infinity in {name}")

@@ -84,6 +84,39 @@ def constant(
     return save(path, nodes, shapes, weights, sides, metadata, types=types)
 
 
+def hungry(path: Path, always: bool = False) -> Path:
+    """A file of `constant` now asks for petabytes where a value of the picture is 1 or more.
+
+    Or for any picture, with `always`.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    graph.node[0].output[0] = "plain"
+    inserted = [
+        helper.make_node("ReduceMax", ["images"], ["peak"], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["peak"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Min", ["whole", "one"], ["wanted"]),
+        helper.make_node("Mul", ["wanted", "many"], ["more"]),
+        helper.make_node("Add", ["more", "least_target"], ["target"]),
+        helper.make_node("Unsqueeze", ["plain", "last_axes"], ["small"]),
+        helper.make_node("Expand", ["small", "target"], ["wide"]),
+        helper.make_node("ReduceMax", ["wide"], ["most"], axes=[2, 3], keepdims=0),
+    ]
+    many = np.array([0, 0, 1 << 24, 1 << 24])
+    weights = {
+        "one": np.array(1),
+        "many": many,
+        "least_target": np.ones(4, np.int64) + many * always,
+        "last_axes": np.array([2, 3]),
+    }
+    nodes = [graph.node[0], *inserted, *graph.node[1:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in weights.items())
+    onnx.save(model, path)
+    return path
+
+
 def convolution(path: Path, ending: str = "reshape", columns: int = 7) -> Path:
     """Random weights, exported for a batch of one: pictures in, (1, CELLS, columns) out.
 
@@ -156,10 +189,10 @@ def with_sizes(path: Path, boxes: NDArray[np.float32], scores: NDArray[np.float3
     return save(path, nodes, shapes, weights, sides, names, [size], {"labels": TensorProto.INT64})
 
 
-def unknown_operation(path: Path) -> Path:
+def unknown_operation(path: Path, sides: Sides = (1, 3, *INPUT_HW)) -> Path:
     """A graph that no runtime can compute."""
     nodes = [helper.make_node("NoSuchThing", ["images"], ["output"], domain="nowhere")]
-    return save(path, nodes, {"output": (1, 3, *INPUT_HW)}, {})
+    return save(path, nodes, {"output": sides}, {}, sides)
 
 
 Outputs = dict[str, NDArray[Any]]

@@ -7,15 +7,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
+from torch import Tensor, nn
 
-from contracts.errors import InferenceError, OutOfMemory
-from pipeline.runtime import RuntimeName
-from pipeline.runtime.failure import failures_named
+from contracts.errors import InferenceError, OutOfMemory, UnsupportedModel
+from pipeline.catalog import find_model
+from pipeline.classify.torchvision import TorchvisionClassifier
+from pipeline.detect import Thresholds
+from pipeline.detect.torchvision import TorchvisionDetector
+from pipeline.runtime import AskedRuntime, RuntimeName
+from pipeline.runtime.failure import failures_named, made_ready
 from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import read_onnx
 from tests.computing import by
-from tests.onnx_models import INPUT_HW, save
+from tests.frames import frame
+from tests.onnx_models import INPUT_HW, constant, hungry
 
 
 def ask_opencv() -> None:
@@ -49,27 +54,51 @@ def test_an_error_that_has_its_name_keeps_it() -> None:
         raise OutOfMemory("said before")
 
 
-def greedy(path: Path) -> Path:
-    """Takes terabytes for a picture with a value of 1 or more, next to nothing for others."""
-    nodes = [
-        helper.make_node("ReduceMax", ["images"], ["most"], axes=[0, 1, 2, 3], keepdims=0),
-        helper.make_node("Cast", ["most"], ["whole"], to=TensorProto.INT64),
-        helper.make_node("Mul", ["whole", "many"], ["extra"]),
-        helper.make_node("Add", ["extra", "one"], ["target"]),
-        helper.make_node("ReduceMax", ["images"], ["value"], axes=[1, 2, 3], keepdims=1),
-        helper.make_node("Expand", ["value", "target"], ["wide"]),
-        helper.make_node("ReduceMax", ["wide"], ["output"], axes=[2, 3], keepdims=0),
-    ]
-    weights = {"many": np.array([0, 0, 1 << 24, 1 << 24]), "one": np.ones(4, np.int64)}
-    return save(path, nodes, {"output": (1, 1)}, weights, ("batch", 3, *INPUT_HW))
-
-
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_a_runtime_that_gets_no_memory_says_so_and_goes_on(
     runtime: RuntimeName, tmp_path: Path
 ) -> None:
-    network = load_network(read_onnx(greedy(tmp_path / "greedy.onnx")), by(runtime))
-    with pytest.raises(OutOfMemory, match=rf"greedy\.onnx: {runtime}: .*llocate"):
+    file = hungry(constant(tmp_path / "hungry.onnx", {"output": np.full((1, 2), 7, np.float32)}))
+    network = load_network(read_onnx(file), by(runtime))
+    with pytest.raises(OutOfMemory, match=rf"hungry\.onnx: {runtime}: .*llocate"):
         network.run(np.ones((1, 3, *INPUT_HW), np.float32))
     [output] = network.run(np.zeros((2, 3, *INPUT_HW), np.float32))
-    assert output.tolist() == [[0.0], [0.0]]
+    assert output.tolist() == [[7.0, 7.0]] * 2
+
+
+@pytest.mark.parametrize("runtime", ["auto", "openvino", "onnxruntime"])
+def test_at_the_start_it_ends_the_program_and_no_other_runtime_is_tried(
+    runtime: AskedRuntime, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = constant(tmp_path / "hungry.onnx", {"output": np.ones((1, 2), np.float32)})
+    with pytest.raises(OutOfMemory) as caught, made_ready("model m"):
+        load_network(read_onnx(hungry(file, always=True)), by(runtime))
+    assert caught.value.exit_status == 3
+    assert caplog.messages == []
+
+
+def test_another_failure_at_the_start_is_an_unsupported_model() -> None:
+    with pytest.raises(UnsupportedModel, match="model m: mat1 and mat2"), made_ready("model m"):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+class Hungry(nn.Module):
+    """Takes the place of a backbone or of a classifier, and wants more memory than there is."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.new_empty(1 << 48)
+
+
+def test_a_torch_model_that_gets_no_memory_says_so_and_goes_on() -> None:
+    spec = find_model("detector", "bundled:parts")
+    detector = TorchvisionDetector(spec, by("torch"), Thresholds())
+    backbone = detector.model.backbone
+    detector.model.backbone = Hungry()
+    with pytest.raises(OutOfMemory, match=r"bundled:parts: .*can't allocate memory"):
+        detector.detect([frame(), frame()])
+    detector.model.backbone = backbone
+    assert len(detector.detect([frame()])) == 1
+    classifier = TorchvisionClassifier(find_model("classifier", "bundled:parts"), by("torch"))
+    classifier.model = Hungry()
+    with pytest.raises(OutOfMemory, match=r"bundled:parts: .*can't allocate memory"):
+        classifier.classify(torch.zeros(1, 3, 128, 128))

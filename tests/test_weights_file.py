@@ -94,6 +94,14 @@ def test_weights_of_another_shape_are_a_mismatch_that_names_the_tensor(tmp_path:
         load_into(torch.nn.Linear(4, 2), read_weights(path), "linear")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_unreadable(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"weight": torch.ones(2, 3), "bias": torch.tensor([0.0, value])}, path)
+    with pytest.raises(WeightsUnreadable, match="NaN or infinity in bias"):
+        load_into(torch.nn.Linear(3, 2), read_weights(path), "linear")
+
+
 def test_a_download_that_fails_is_unavailable_and_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

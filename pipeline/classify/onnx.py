@@ -16,7 +16,7 @@ from contracts.messages import ModelIdentity
 from pipeline.classify import Label
 from pipeline.crop import CropTransform, stated_transform
 from pipeline.runtime import Compute, Network
-from pipeline.runtime.failure import failures_named
+from pipeline.runtime.failure import failures_named, made_ready
 from pipeline.runtime.labels import labels_of
 from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import OnnxFile, read_onnx, with_size
@@ -36,7 +36,9 @@ class OnnxClassifier:
         read = read_onnx(file)
         self.transform = _transform_of(read)
         side = self.transform.crop_size
-        self.network: Network = load_network(with_size(read, side, side), compute)
+        with made_ready(name):
+            self.network: Network = load_network(with_size(read, side, side), compute)
+            scores = _try_out(read, self.network, side)
         self.identity = ModelIdentity(
             name=name,
             weights_sha256=read.sha256,
@@ -44,7 +46,6 @@ class OnnxClassifier:
             precision=self.network.precision,
             input_size=(side, side),
         )
-        scores = _try_out(read, self.network, side)
         self.class_names = labels_of(read, scores.shape[1], {})
         self._gives_probabilities = _are_probabilities(scores)
 

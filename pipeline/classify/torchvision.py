@@ -12,7 +12,7 @@ from pipeline.catalog import ModelSpec
 from pipeline.classify import Label
 from pipeline.crop import CropTransform, stated_transform
 from pipeline.runtime import Compute
-from pipeline.runtime.failure import failures_named
+from pipeline.runtime.failure import failures_named, made_ready
 from pipeline.runtime.torch_module import Part
 from pipeline.runtime.torch_parts import compute_parts
 from pipeline.weights_file import Weights, categories_of, load_into, stated
@@ -33,10 +33,11 @@ class TorchvisionClassifier:
         self.class_names = categories_of(weights, spec.published.meta["categories"])
         self.transform = _transform_of(weights, spec)
         side = self.transform.crop_size
-        crop = torch.zeros(1, 3, side, side, device=compute.device)
-        model = _build(spec, weights, len(self.class_names)).to(compute.device)
-        key = f"{spec.architecture} {weights.sha256}"
-        computed = compute_parts(key, {"": Part(model, [crop])}, compute)
+        model = _build(spec, weights, len(self.class_names))
+        with made_ready(spec.name):
+            crop = torch.zeros(1, 3, side, side, device=compute.device)
+            parts = {"": Part(model.to(compute.device), [crop])}
+            computed = compute_parts(f"{spec.architecture} {weights.sha256}", parts, compute)
         self.model = computed.modules[""]
         self.identity = ModelIdentity(
             name=spec.name,

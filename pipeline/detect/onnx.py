@@ -21,7 +21,7 @@ from pipeline.detect.families import Seen
 from pipeline.detect.families.recognise import recognise
 from pipeline.detect.letterbox import InputBuffer, Placement, to_frame, without_strays
 from pipeline.runtime import Compute, Network
-from pipeline.runtime.failure import failures_named
+from pipeline.runtime.failure import failures_named, made_ready
 from pipeline.runtime.labels import labels_of
 from pipeline.runtime.network import load_network
 from pipeline.runtime.onnx_file import DEFAULT_SIDE, OnnxFile, read_onnx, with_size
@@ -43,7 +43,9 @@ class OnnxDetector:
         """Raises ModelError or BadSetting. `layout` names the family; `auto` recognises it."""
         read = read_onnx(file)
         input_hw = _input_hw(read)
-        self.network: Network = load_network(with_size(read, *input_hw), compute)
+        with made_ready(name):
+            self.network: Network = load_network(with_size(read, *input_hw), compute)
+            seen = Seen(_try_out(self.network, input_hw), input_hw, read.metadata)
         self.identity = ModelIdentity(
             name=name,
             weights_sha256=read.sha256,
@@ -51,7 +53,6 @@ class OnnxDetector:
             precision=self.network.precision,
             input_size=input_hw,
         )
-        seen = Seen(_try_out(self.network, input_hw), input_hw, read.metadata)
         self.family = recognise(str(file), seen, layout)
         self.class_names = labels_of(read, self.family.class_count, WELL_KNOWN)
         self._buffer = InputBuffer(self.family.picture, input_hw)

@@ -21,7 +21,7 @@ from pipeline.detect.finite import FiniteWatch
 from pipeline.detect.frame_transform import BOXES, canvases_of, frame_transform
 from pipeline.detect.masks import encode_masks
 from pipeline.runtime import Compute
-from pipeline.runtime.failure import failures_named
+from pipeline.runtime.failure import failures_named, made_ready
 from pipeline.runtime.torch_module import Part
 from pipeline.runtime.torch_parts import Computed, compute_parts
 from pipeline.weights_file import Weights, categories_of, load_into
@@ -58,7 +58,9 @@ class TorchvisionDetector:
             raise BadSetting(f"masks: {spec.name} makes none; a Mask R-CNN does")
         _keep_only(self.model, thresholds)
         _leave_out_heads(self.model, masks)
-        computed = _compute_in_place(self.model, f"{spec.architecture} {weights.sha256}", compute)
+        with made_ready(spec.name):
+            key = f"{spec.architecture} {weights.sha256}"
+            computed = _compute_in_place(self.model, key, compute)
         self.identity = ModelIdentity(
             name=spec.name,
             weights_sha256=weights.sha256,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import cv2
 
-from contracts.errors import InferenceError, OutOfMemory
+from contracts.errors import InferenceError, OutOfMemory, UnsupportedModel
 
 # Of these libraries only torch, for CUDA, and numpy have a class for it; the others say it in words
 # (torch on the CPU, ONNX Runtime, OpenVINO, OpenCV, cuDNN and cuBLAS, C++ itself).
@@ -38,6 +38,22 @@ def failures_named(who: str) -> Iterator[None]:
         yield
     except LIBRARIES as error:
         raise failure(who, error) from error
+
+
+@contextlib.contextmanager
+def made_ready(who: str) -> Iterator[None]:
+    """Inside, a model is made ready. What goes wrong is UnsupportedModel or OutOfMemory.
+
+    Either way the program could not start, and its exit status says so.
+    """
+    try:
+        with failures_named(who):
+            yield
+    except OutOfMemory as error:
+        error.exit_status = UnsupportedModel.exit_status
+        raise
+    except InferenceError as error:
+        raise UnsupportedModel(str(error)) from error
 
 
 def first_line(error: BaseException) -> str:
