@@ -100,8 +100,7 @@ class Lifecycle:
 
     def pause(self) -> None:
         """Nothing of the source is looked at: what a live one gives is dropped, a file waits."""
-        if not self._stopping:
-            self._state.pause()
+        self._state.pause()
 
     def resume(self) -> None:
         """It is looked at again."""

@@ -474,7 +474,9 @@ def test_resumed_while_it_backs_off_it_says_how_long_it_still_will() -> None:
     assert events_in(items) == [("paused", None), ("backing_off", "not_found")]
     (left_s,) = retries_in(items)
     assert 0.8 * 80 - 51 <= left_s <= 80 - 50
-    rig.stop()
+    rig.lifecycle.pause()
+    rig.step()
+    assert events_in(rig.stop()) == [("paused", None), ("ended", None)]
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -592,6 +594,16 @@ def test_a_camera_ends_when_max_frames_have_come() -> None:
     items = rig.line.rest()
     assert frames_in(items) == [0, 1, 2]
     assert events_in(items)[-2:] == [("live", None), ("ended", None)]
+
+
+def test_a_camera_that_has_given_max_frames_is_not_opened_again_whatever_its_closing_does() -> None:
+    def fail() -> None:
+        raise OSError("can't be closed")
+
+    rig = Rig(Script(picture(), on_close=fail), max_frames=1)
+    rig.step_until_it_is("ended")
+    assert end_of(rig.line.rest()).code is None
+    assert rig.lifecycle.connections == 1
 
 
 @pytest.mark.parametrize("live", [True, False])

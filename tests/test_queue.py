@@ -12,21 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from contracts.ledger import Ledger
 from contracts.settings import WhenFull
 from stream.queue import BoundedQueue, QueueClosed, QueueCounts
+from tests.sources import LoudBell
 
 TIMEOUT_S = 10.0
-
-
-class LoudBell(threading.Condition):
-    """A bell that lets a test know when a thread has begun to wait."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.someone_waits = threading.Event()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """As it always does, after it has said so."""
-        self.someone_waits.set()
-        return super().wait(timeout)
 
 
 def queue_of(
