@@ -88,3 +88,33 @@ def test_a_mistake_in_a_source_shows_no_password(tmp_path: Path) -> None:
     assert "quee_depth: unknown key, did you mean queue_depth" in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert "at least 1 item" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'sources: ["rtsp://bob:hunter2@cam/door]',
+        "sources:\n  - rtsp://bob:hunter2@cam/door: x: y",
+        "sources: [{rtsp://bob:hunter2@cam/door: 1}]",
+        'sources: [{uri: "rtsp://bob:hunter2@cam/door\\0"}]',
+        "sources: [0]\nmin_score: rtsp://bob:hunter2@cam/door",
+        "rtsp://bob:hunter2@cam/door",
+    ],
+)
+def test_no_mistake_in_the_file_shows_a_password(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load_settings({}, written(tmp_path, text), {})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_uri_may_be_a_block_of_its_own(tmp_path: Path) -> None:
+    text = "sources:\n  - |\n    rtsp://bob:hunter2@cam/door\n  - uri: >\n      a.mp4\n    id: x\n"
+    sources = load_settings({}, written(tmp_path, text), {}).sources
+    assert [source.uri for source in sources] == ["rtsp://bob:hunter2@cam/door", "a.mp4"]
+    assert [source.id for source in sources] == ["door", "x"]
+
+
+def test_a_comma_in_a_password_parts_no_sources() -> None:
+    listed = "a.mp4,rtsp://bob:hun,ter2@cam/door,rtsp://cam:554/2,0"
+    settings = load_settings({}, None, {"FRAMEWIRE_SOURCES": listed})
+    assert [source.id for source in settings.sources] == ["a", "door", "2", "webcam0"]
