@@ -15,6 +15,7 @@ from contracts.messages import (
     StageTimes,
     Text,
 )
+from contracts.quads import clamp_quad, quad_fault
 from pipeline.admit import SCORE_DECIMALS
 from pipeline.carry import CarriedLabel
 from pipeline.classify import Label
@@ -51,7 +52,7 @@ def assemble(
             image_id=frame.image_id,
             detections=tuple(detections),
             classifications=_classifications(labels, label_names),
-            texts=tuple(map(_text, texts.found)),
+            texts=tuple(_text(frame, found) for found in texts.found),
             inference_ms=_inference_ms(stage_ms),
             source_id=frame.source_id,
             frame_index=frame.frame_index,
@@ -86,12 +87,18 @@ def _classifications(
     )
 
 
-def _text(found: FoundText) -> Text:
+def _text(frame: Frame, found: FoundText) -> Text:
+    """Clamped to the frame where it merely sticks out of it. Raises ContractViolation."""
+    quad = found.line.quad
+    fault = quad_fault(quad, frame.width, frame.height)
+    if fault:
+        where = f"{frame.source_id}#{frame.frame_index}"
+        raise ContractViolation(f"{where}: text {found.line.text!r} at {quad}: {fault}")
     return Text(
         detection_index=found.detection_index,
         text=found.line.text,
         score=round(found.line.score, SCORE_DECIMALS),
-        quad=found.line.quad,
+        quad=clamp_quad(quad, frame.width, frame.height),
         read_at_frame=found.read_at_frame,
     )
 

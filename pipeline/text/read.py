@@ -11,7 +11,7 @@ from contracts.boxes import BoxXYXY
 from contracts.errors import InferenceError
 from contracts.frame import Frame
 from contracts.messages import Detection, FrameFailure
-from contracts.quads import Quad, clamp_quad, scale_and_move
+from contracts.quads import Quad, scale_and_move
 from contracts.settings import Region
 from pipeline.admit import BOX_DECIMALS
 from pipeline.carry import Carried
@@ -91,7 +91,7 @@ def _read_whole(
     lines = _read(frame, box, reader, health)
     if isinstance(lines, InferenceError):
         return FrameTexts(error=lines)
-    return FrameTexts([_place(frame, None, box, line, frame.frame_index) for line in lines])
+    return FrameTexts([_place(None, box, line, frame.frame_index) for line in lines])
 
 
 def _read_detections(
@@ -111,8 +111,7 @@ def _read_detections(
         if isinstance(carried.label, InferenceError):
             return FrameTexts(error=carried.label)
         found += [
-            _place(frame, index, detection.box, line, carried.frame_index)
-            for line in carried.label or ()
+            _place(index, detection.box, line, carried.frame_index) for line in carried.label or ()
         ]
     return FrameTexts(found, len(large) < len(asked))
 
@@ -138,14 +137,11 @@ def _lines_in(frame: Frame, box: BoxXYXY, reader: TextReader) -> Lines:
     return [line._replace(quad=scale_and_move(line.quad, by, then)) for line in lines]
 
 
-def _place(
-    frame: Frame, index: int | None, box: BoxXYXY, line: Line, read_at_frame: int
-) -> FoundText:
+def _place(index: int | None, box: BoxXYXY, line: Line, read_at_frame: int) -> FoundText:
     """Where the line stands in the frame, as long as it keeps its place in the box."""
     x1, y1, x2, y2 = box
     quad = scale_and_move(line.quad, (x2 - x1, y2 - y1), (x1, y1))
-    inside = clamp_quad(_rounded(quad), frame.width, frame.height)
-    return FoundText(index, line._replace(quad=inside), read_at_frame)
+    return FoundText(index, line._replace(quad=_rounded(quad)), read_at_frame)
 
 
 def _rounded(quad: Quad) -> Quad:
