@@ -4,8 +4,11 @@ Every captured frame that was not dropped gives exactly one message: a `FrameRes
 `FrameFailure` that says why there is none. A failure is never an empty result. What becomes of a
 source is said in `SourceEvent`s, and its last message is its `SourceEnd`. `Status` is the whole
 process's. `parse_message` reads any of them and needs only pydantic.
+
+An `ImageResult` answers a request, and goes to nobody else.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -196,23 +199,53 @@ class FrameResult(PipelineResult):
     degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
 
     @model_validator(mode="after")
-    def _boxes_lie_in_the_frame(self) -> "FrameResult":
-        for detection in self.detections:
-            x1, y1, x2, y2 = detection.box
-            inside = x1 >= 0 and y1 >= 0 and x2 <= self.width and y2 <= self.height
-            fault = box_fault(detection.box, self.width, self.height)
-            if fault or not inside:
-                raise ValueError(f"box {detection.box}: {fault or 'reaches outside the frame'}")
+    def _lies_in_the_frame(self) -> "FrameResult":
+        _check_boxes(self.detections, self.width, self.height)
+        _check_texts(self.texts, self.width, self.height)
         return self
 
+
+class ImageResult(PipelineResult):
+    """A `PipelineResult` of one picture that was sent to the service, and how it was made."""
+
+    schema_name: Literal["framewire.image"] = "framewire.image"
+    schema_version: Literal[1] = 1
+    width: PositiveInt
+    height: PositiveInt
+    trace_id: TraceId
+    batch_size: PositiveInt
+    stage_ms: StageTimes
+    latency_ms: Milliseconds = Field(
+        description="from when the picture had come until the answer was ready to leave"
+    )
+    models: Models
+    degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
+    filtered: dict[Code, NonNegativeInt] = Field(
+        default={}, description="detections that were left out on purpose, by reason"
+    )
+
     @model_validator(mode="after")
-    def _texts_lie_in_the_frame(self) -> "FrameResult":
-        for item in self.texts:
-            inside = clamp_quad(item.quad, self.width, self.height) == item.quad
-            fault = quad_fault(item.quad, self.width, self.height)
-            if fault or not inside:
-                raise ValueError(f"text {item.text!r}: {fault or 'reaches outside the frame'}")
+    def _lies_in_the_picture(self) -> "ImageResult":
+        _check_boxes(self.detections, self.width, self.height)
+        _check_texts(self.texts, self.width, self.height)
         return self
+
+
+def _check_boxes(detections: Iterable[Detection], width: int, height: int) -> None:
+    for detection in detections:
+        x1, y1, x2, y2 = detection.box
+        inside = x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
+        fault = box_fault(detection.box, width, height)
+        if fault or not inside:
+            raise ValueError(f"box {detection.box}: {fault or 'reaches outside the frame'}")
+
+
+def _check_texts(texts: Iterable[Text], width: int, height: int) -> None:
+    for item in texts:
+        inside = clamp_quad(item.quad, width, height) == item.quad
+        fault = quad_fault(item.quad, width, height)
+        if fault or not inside:
+            raise ValueError(f"text {item.text!r}: {fault or 'reaches outside the frame'}")
 
 
 class FrameFailure(Message):

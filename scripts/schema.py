@@ -7,6 +7,7 @@ from typing import Any
 from contracts.messages import (
     FrameFailure,
     FrameResult,
+    ImageResult,
     Message,
     PipelineResult,
     SourceEnd,
@@ -23,6 +24,7 @@ MESSAGES: dict[str, type[Message]] = {
     "source_end.json": SourceEnd,
     "status.json": Status,
     "pipeline_result.json": PipelineResult,
+    "image_result.json": ImageResult,
 }
 
 

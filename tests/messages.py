@@ -12,6 +12,7 @@ from contracts.messages import (
     Detection,
     FrameFailure,
     FrameResult,
+    ImageResult,
     LedgerCounts,
     ModelIdentity,
     Models,
@@ -61,6 +62,24 @@ def frame_result(frame_index: int = 0, source_id: str = "cam1", **changes: Any) 
         "models": MODELS,
     }
     return FrameResult(**{**fields, **changes})
+
+
+def image_result(**changes: Any) -> ImageResult:
+    """The same, of a picture that was sent to the service."""
+    fields: dict[str, Any] = {
+        "image_id": "parts.jpg",
+        "detections": (GEAR, NUT),
+        "classifications": (BRASS,),
+        "inference_ms": 24.5,
+        "width": 160,
+        "height": 96,
+        "trace_id": TRACE_ID,
+        "batch_size": 1,
+        "stage_ms": STAGES,
+        "latency_ms": 31.0,
+        "models": MODELS,
+    }
+    return ImageResult(**{**fields, **changes})
 
 
 def frame_failure(frame_index: int = 0, source_id: str = "cam1", **changes: Any) -> FrameFailure:

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from scripts.schema import DIALECT, FOLDER, schemas
-from tests.messages import frame_failure, frame_result, source_end, source_event, status
+from tests.messages import (
+    frame_failure,
+    frame_result,
+    image_result,
+    source_end,
+    source_event,
+    status,
+)
 
 SENT = {
     "frame_result.json": frame_result(),
@@ -13,6 +20,7 @@ SENT = {
     "source_event.json": source_event(),
     "source_end.json": source_end(),
     "status.json": status(),
+    "image_result.json": image_result(),
 }
 
 
