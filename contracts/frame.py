@@ -27,7 +27,8 @@ class Captured:
 
     `pts_s` is media time: the stream's own presentation time in seconds, None where it has none.
     `captured_at` is wall-clock time in UTC, `captured_ns` the monotonic clock in nanoseconds; both
-    are stamped after the read returned. `decode_ms` is what reading, decoding and converting cost.
+    are stamped after the read returned. `decode_ms` is what reading, decoding and converting cost;
+    of a live source the thread's own time, without its wait for the frame to be taken.
     `lag_s` is how much later it came than the stream's own clock has it; 0 where nobody knows.
     """
 

@@ -128,16 +128,19 @@ class Connection:
         """Everything up to what ends it, which is returned."""
         skipping = Skipping(self._feed, time.monotonic())
         readings = reader.pictures()
+        # Most of the time, a live source's read waits for the next frame to be taken.
+        clock_ns = time.thread_time_ns if self._feed.live else time.monotonic_ns
         try:
             while self._wants_more():
-                started_ns = time.monotonic_ns()
-                reading, error = self._next(reader, readings, skipping.level(started_ns / 1e9))
+                started_ns = clock_ns()
+                reading, error = self._next(reader, readings, skipping.level(time.monotonic()))
+                spent_ms = (clock_ns() - started_ns) / 1e6
                 if reading is not None:
-                    self._hand_over(reading, started_ns)
+                    self._hand_over(reading, spent_ms)
                 elif error is None or self._feed.live:
                     return error
                 else:
-                    self._hand_over(error, started_ns)
+                    self._hand_over(error, spent_ms)
                     return error
         finally:
             # The generator closes what it has open as this function's last reference to it goes.
@@ -163,8 +166,8 @@ class Connection:
         finally:
             self._leave()
 
-    def _hand_over(self, reading: Reading, started_ns: int) -> None:
-        self._feed.take_in(reading, started_ns)
+    def _hand_over(self, reading: Reading, spent_ms: float) -> None:
+        self._feed.take_in(reading, spent_ms)
         if not isinstance(reading, Unreadable | SourceError):
             self._silent_s = 0.0
         if isinstance(reading, Picture | Latent):

@@ -70,14 +70,14 @@ class Feed:
         """True when `max_frames` have come."""
         return self.max_frames is not None and self._next_index >= self.max_frames
 
-    def take_in(self, reading: Reading, started_ns: int) -> None:
+    def take_in(self, reading: Reading, decode_ms: float) -> None:
         """The frame is captured, and in the queue or dropped. Waits where the queue says so.
 
-        `started_ns` is when the read began, on the monotonic clock. Raises QueueClosed.
+        `decode_ms` is what the read cost. Raises QueueClosed.
         """
         if isinstance(reading, SourceError):
             reading = Unreadable(reading)
-        captured = self._number(reading, started_ns)
+        captured = self._number(reading, decode_ms)
         reason = self._reason_to_drop(reading, captured)
         if isinstance(reading, Skipped) or reason:
             self.ledger.dropped(captured.frame_index, reason or "not_decoded")
@@ -133,7 +133,7 @@ class Feed:
             over_ns = min(max(since_first_ns, 1_000_000_000), RATE_OVER_NS)
             return len(self._recent_ns) / (over_ns / 1e9)
 
-    def _number(self, reading: FrameReading, started_ns: int) -> Captured:
+    def _number(self, reading: FrameReading, decode_ms: float) -> Captured:
         """Called as soon as the read returned: these are the frame's times."""
         captured_at, captured_ns = utc_now(), time.monotonic_ns()
         with self._lock:
@@ -151,7 +151,7 @@ class Feed:
             pts_s=reading.pts_s,
             captured_at=captured_at,
             captured_ns=captured_ns,
-            decode_ms=(captured_ns - started_ns) / 1e6,
+            decode_ms=decode_ms,
             lag_s=reading.lag_s,
             degraded=reading.degraded if isinstance(reading, Picture | Latent) else (),
         )

@@ -129,6 +129,14 @@ def test_times_are_stamped_after_the_read_returned() -> None:
         assert frame.captured_at.utcoffset() is not None
 
 
+def test_waiting_for_a_live_frame_is_not_decoding_it() -> None:
+    never = threading.Event()
+    line = Line(live=True)
+    run(line, lambda: never.wait(0.5), picture())
+    [frame] = [item for item in line.held() if isinstance(item, Frame)]
+    assert frame.decode_ms < 250
+
+
 def test_a_yielded_error_is_one_failed_frame_and_reading_goes_on() -> None:
     lost = Unreadable(CorruptImage("b.jpg: cut short"), pts_s=0.5, image_id="b.jpg")
     line = Line(live=False)
