@@ -1,6 +1,7 @@
 """One connection: numbers, times, failures, ends, and what becomes of a reader that hangs."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def test_times_are_stamped_after_the_read_returned() -> None:
             pass
         came.append(time.monotonic_ns())
 
-    line = Line()
+    line = Line(live=False)
     run(line, read_slowly, picture(), read_slowly, picture())
     frames = [item for item in line.held() if isinstance(item, Frame)]
     for frame, began_ns, came_ns in zip(frames, began, came, strict=True):
