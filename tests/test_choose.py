@@ -93,7 +93,10 @@ def test_without_a_runtime_for_cuda_auto_goes_to_the_cpu_and_a_named_one_is_refu
 @without_cuda
 def test_tensorrt_is_refused_where_the_library_was_built_without_it() -> None:
     for device in (CPU, CUDA):
-        with pytest.raises(DeviceUnavailable, match="runtime tensorrt on device .*: as installed"):
+        with pytest.raises(
+            DeviceUnavailable,
+            match=r"runtime tensorrt on .*: onnxruntime as installed here was built",
+        ):
             choose("onnx", Compute(device, "tensorrt"))
 
 

@@ -85,9 +85,10 @@ def _check(kind: Kind, asked: RuntimeName, device: torch.device) -> None:
     if not _installed(asked):
         raise BadSetting(f"runtime {asked}: not installed")
     if device.type not in kinds:
+        here = f"computes on {', '.join(sorted(kinds))} only" if kinds else "was built without it"
+        library = LIBRARY.get(asked, asked)
         raise DeviceUnavailable(
-            f"runtime {asked} on device {device}: as installed here it computes on "
-            f"{', '.join(sorted(kinds)) or 'none'} only"
+            f"runtime {asked} on device {device}: {library} as installed here {here}"
         )
 
 

@@ -16,6 +16,9 @@ SAID = re.compile(
     re.IGNORECASE,
 )
 
+# OpenVINO tells each place in its sources that the error came by, before it tells the error.
+PLACES = re.compile(r"(Caught exception: )?Exception from \S+:\s*|Check '.*?' failed at \S+:\s*")
+
 LIBRARIES = (RuntimeError, MemoryError, cv2.error)
 """What torch (`torch.OutOfMemoryError` is a RuntimeError), numpy and OpenCV raise."""
 
@@ -28,7 +31,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 def failure(who: str, error: Exception) -> InferenceError:
     """The error to raise in place of a library's: OutOfMemory, or InferenceError."""
     kind = OutOfMemory if is_out_of_memory(error) else InferenceError
-    return kind(f"{who}: {str(error) or type(error).__name__}")
+    return kind(f"{who}: {said_by(error)}")
+
+
+def said_by(error: BaseException) -> str:
+    """What a library says went wrong, without where in its sources."""
+    return PLACES.sub("", str(error)).strip() or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -58,4 +66,4 @@ def made_ready(who: str) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """What a library says first, which is what happened; the pages after it are for its authors."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return said_by(error).splitlines()[0]

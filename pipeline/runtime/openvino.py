@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from contracts.errors import UnsupportedModel
 from pipeline.runtime import Compute, Network, Precision, RuntimeName, Shape
 from pipeline.runtime.batch import InSizes
-from pipeline.runtime.failure import failure
+from pipeline.runtime.failure import failure, said_by
 from pipeline.runtime.onnx_file import OnnxFile
 
 # Where this package can be imported, importing openvino reports that over the network (unless
@@ -64,7 +64,7 @@ class OpenVinoNetwork:
                 for hint in ("LATENCY", "THROUGHPUT")
             )
         except RuntimeError as error:
-            raise UnsupportedModel(f"model {file.path}: openvino: {error}") from error
+            raise UnsupportedModel(f"model {file.path}: openvino: {said_by(error)}") from error
         self.precision: Precision = NAMES[
             alone.get_property("INFERENCE_PRECISION_HINT").to_string()
         ]

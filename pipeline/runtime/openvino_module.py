@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from contracts.errors import UnsupportedModel
 from pipeline.runtime import Precision
 from pipeline.runtime.cache import cache_folder
-from pipeline.runtime.failure import first_line
+from pipeline.runtime.failure import first_line, said_by
 
 log = logging.getLogger("framewire.pipeline")
 
@@ -92,7 +92,9 @@ def _compile(module: nn.Module, example: Any, precision: Precision, key: str) ->
             _keep(model, cached)
         return core.compile_model(model, "CPU", settings)
     except (RuntimeError, GeneralFailure, NotImplementedFailure, OpConversionFailure) as error:
-        raise UnsupportedModel(f"openvino can't take {key} in {precision}: {error}") from error
+        raise UnsupportedModel(
+            f"openvino can't take {key} in {precision}: {said_by(error)}"
+        ) from error
 
 
 def _read_cached(core: Any, folder: Path) -> Any:
