@@ -45,7 +45,7 @@ def load_pipeline(settings: Settings, lowest_score: float = 1.0) -> Pipeline:
     reader = make_reader(settings)
     detector = _load_detector(settings, device, min(lowest_score, LOW_SCORE if tracks else 1.0))
     _say(detector, device)
-    text = reader and _make_head(settings, reader, detector.class_names)
+    text = None if reader is None else _make_head(settings, reader, detector.class_names)
     classifier = None if settings.classifier == "none" else load_classifier(settings, device)
     if classifier:
         _say(classifier, device)
