@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from contracts.messages import Score, SourceId
+from contracts.serve import ServeSettings
 from contracts.uris import without_credentials
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
@@ -143,14 +144,14 @@ class SourceSettings(BaseModel):
 
 
 class Settings(BaseModel):
-    """Everything that `framewire run` can be told."""
+    """Everything that `framewire run` and `framewire serve` can be told."""
 
     # The docstrings below are also the help texts of the command line.
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
-    sources: Annotated[tuple[SourceSettings, ...], Field(min_length=1)]
+    sources: tuple[SourceSettings, ...] = ()
     """Where frames come from: a video, a webcam (`0`), images (`shots/*.jpg`), `rtsp://…`."""
 
     detector: str = "bundled:parts"
@@ -236,6 +237,9 @@ class Settings(BaseModel):
 
     summary: Path | None = None
     """JSON file to write at the end: counts, frame rate, stage times, models."""
+
+    serve: ServeSettings = ServeSettings()
+    """The HTTP service, which only `framewire serve` opens."""
 
     @model_validator(mode="before")
     @classmethod

@@ -82,7 +82,7 @@ _config_option = click.option(
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each setting, named, described and defaulted as in `contracts.settings`."""
     for name, field in reversed(Settings.model_fields.items()):
-        if name == "sources":
+        if name in ("sources", "serve"):
             continue
         text = (field.description or "").replace("`", "")
         if field.default is not None:

@@ -7,29 +7,42 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from contracts.errors import BadSetting
+from contracts.serve import ServeSettings
 from contracts.settings import Settings, SourceSettings
 from contracts.uris import breaks_off, without_credentials
 
 ENVIRONMENT_PREFIX = "FRAMEWIRE_"
+SERVE_PREFIX = "serve_"
 
 
 def load_settings(
-    flags: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ
+    flags: Mapping[str, Any],
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    needs_source: bool = True,
 ) -> Settings:
     """The command line over the environment over the file. Raises BadSetting, in one line."""
     layers = (_read_file(file) if file else {}, _read_environment(environment), flags)
     raw = {key: value for layer in layers for key, value in layer.items()}
+    serve = [layer["serve"] for layer in layers if layer.get("serve")]
+    if serve and all(isinstance(each, dict) for each in serve):
+        raw["serve"] = {key: value for each in serve for key, value in each.items()}
     try:
-        return Settings.model_validate(raw)
+        settings = Settings.model_validate(raw)
     except ValidationError as error:
-        faults = error.errors()
-        # What is wrong inside `sources` also leaves too few of them; once is enough.
-        said = [f for f in faults if f["type"] != "too_short" or len(faults) == 1]
-        raise BadSetting("; ".join(_explain(fault) for fault in said)) from error
+        raise BadSetting("; ".join(_explain(fault) for fault in error.errors())) from error
+    if needs_source and not settings.sources:
+        raise BadSetting("no source given: name one with --source, or in `sources:`")
+    return settings
+
+
+_MODELS: Mapping[str, type[BaseModel]] = {"sources": SourceSettings, "serve": ServeSettings}
+"""What the keys inside of these are."""
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -51,16 +64,27 @@ def _read_file(file: Path) -> dict[str, Any]:
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """FRAMEWIRE_MIN_SCORE is min_score; FRAMEWIRE_SOURCES takes several, separated by commas."""
+    """FRAMEWIRE_MIN_SCORE is min_score; FRAMEWIRE_SOURCES takes several, separated by commas.
+
+    FRAMEWIRE_SERVE_PORT is `port` of `serve`.
+    """
     ours = {
         name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     }
-    for key in ours.keys() - Settings.model_fields.keys():
+    of_serve = {SERVE_PREFIX + key for key in ServeSettings.model_fields}
+    known = (Settings.model_fields.keys() - {"serve"}) | of_serve
+    for key in ours.keys() - known:
         name = ENVIRONMENT_PREFIX + key.upper()
-        raise BadSetting(f"{name}: unknown setting{_choices(key, Settings.model_fields)}")
-    return {key: _split(value) if key == "sources" else value for key, value in ours.items()}
+        raise BadSetting(f"{name}: unknown setting{_choices(key, known)}")
+    read: dict[str, Any] = {
+        key: _split(value) if key == "sources" else value
+        for key, value in ours.items()
+        if key not in of_serve
+    }
+    serve = {key.removeprefix(SERVE_PREFIX): ours[key] for key in of_serve & ours.keys()}
+    return {**read, "serve": serve} if serve else read
 
 
 def _split(sources: str) -> list[str]:
@@ -80,10 +104,8 @@ def _explain(fault: ErrorDetails) -> str:
     key = str(fault["loc"][-1]) if fault["loc"] else ""
     match fault["type"]:
         case "extra_forbidden":
-            known = SourceSettings if fault["loc"][0] == "sources" else Settings
+            known = _MODELS.get(str(fault["loc"][0]), Settings)
             return f"{where}: unknown key{_choices(key, known.model_fields)}"
-        case "missing" if key == "sources":
-            return "no source given: name one with --source, or in `sources:`"
         case "value_error":
             return fault["msg"].removeprefix("Value error, ")
     got = fault["input"]

@@ -81,6 +81,56 @@ def test_an_unknown_variable_of_ours_in_the_environment_is_refused() -> None:
         load_settings({"sources": ("a.mp4",)}, None, {"FRAMEWIRE_MIN_SCOR": "0.2"})
 
 
+def test_a_service_needs_no_source(tmp_path: Path) -> None:
+    settings = load_settings({}, written(tmp_path, "serve: {port: 9000}"), {}, needs_source=False)
+    assert settings.sources == ()
+    assert settings.serve.port == 9000
+
+
+def test_settings_of_the_service_come_from_all_three_places_one_by_one(tmp_path: Path) -> None:
+    file = written(tmp_path, "sources: [a.mp4]\nserve: {port: 1, max_files: 1, timeout_ms: 1}")
+    environment = {"FRAMEWIRE_SERVE_MAX_FILES": "2", "FRAMEWIRE_SERVE_TIMEOUT_MS": "2"}
+    serve = load_settings({"serve": {"timeout_ms": "3"}}, file, environment).serve
+    assert (serve.port, serve.max_files, serve.timeout_ms) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "said"),
+    [
+        ("serve: {prt: 1}", {}, "serve.prt: unknown key, did you mean port"),
+        ("serve: {port: x}", {}, "serve.port: input should be a valid integer"),
+        ("serve: 8000", {}, "serve: input should be a valid dictionary"),
+        ("", {"FRAMEWIRE_SERVE_PRT": "1"}, "FRAMEWIRE_SERVE_PRT: unknown setting, did you mean"),
+        ("", {"FRAMEWIRE_SERVE": "1"}, "FRAMEWIRE_SERVE: unknown setting"),
+        ("serve: {host: 0.0.0.0}", {}, "host: other machines reach 0.0.0.0: give api_keys, or"),
+        ("serve: {host: vision.example}", {}, "host: other machines reach vision.example"),
+        ("serve: {open: true, api_keys: keys}", {}, "open: says that no keys are needed"),
+        ("serve: {tls_key: k.pem}", {}, "one is of no use without the other"),
+        ("serve: {timeout_ms: 70000}", {}, "timeout_ms: 70000 is above max_timeout_ms 60000"),
+        ("serve: {max_upload_megabytes: 200}", {}, "max_upload_megabytes: 200 is above"),
+        ("serve: {allowed_origins: ['*']}", {}, "serve.allowed_origins.0: string should match"),
+    ],
+)
+def test_a_mistake_in_the_service_is_one_line_that_names_it(
+    tmp_path: Path, text: str, environment: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BadSetting) as caught:
+        load_settings({}, written(tmp_path, text), environment, needs_source=False)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_a_service_that_only_this_machine_reaches_needs_no_keys(host: str) -> None:
+    flags = {"serve": {"host": host}}
+    assert load_settings(flags, None, {}, needs_source=False).serve.local
+
+
+def test_a_service_may_be_open_to_all_or_to_those_with_keys() -> None:
+    for given in ({"open": True}, {"api_keys": "keys"}):
+        flags = {"serve": {"host": "0.0.0.0", **given}}  # noqa: S104
+        assert not load_settings(flags, None, {}, needs_source=False).serve.local
+
+
 def test_a_mistake_in_a_source_shows_no_password(tmp_path: Path) -> None:
     text = "sources: [{uri: 'rtsp://bob:hunter2@cam/door', quee_depth: 3}]"
     with pytest.raises(BadSetting) as caught:
