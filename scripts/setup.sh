@@ -33,7 +33,7 @@ if [ "$(cat .venv/framewire-stamp 2>/dev/null)" != "$stamp" ]; then
         .venv/bin/python -m pip install --disable-pip-version-check --quiet --quiet "$@" ||
             fail "the installation failed; the lines above say why"
     }
-    pip_install --editable '.[dev,track]'
+    pip_install --editable '.[dev,track,text]'
     # The tracker brings opencv-python along, whose cv2 needs libGL; the headless one comes last.
     pip_install --force-reinstall --no-deps opencv-python-headless
     echo "$stamp" > .venv/framewire-stamp
