@@ -8,6 +8,11 @@ from contracts.errors import InternalError
 from contracts.messages import LedgerCounts
 
 
+MOST_RUNS = 1000
+"""Of a source that drops for ever changing reasons and delivers nothing, older ones lose their
+indices: whatever is delivered next comes after them."""
+
+
 @dataclasses.dataclass
 class _Drops:
     """Frames dropped in a row for one reason: `first` up to, but without, `after`.
@@ -35,6 +40,7 @@ class Ledger:
         self._failed: Counter[str] = Counter()
         self._in_flight: set[int] = set()
         self._untold: list[_Drops] = []
+        self._long_ago: Counter[str] = Counter()
 
     def captured(self, frame_index: int) -> None:
         """The frame was read, or should have been: it is ours now."""
@@ -60,11 +66,14 @@ class Ledger:
                 last.after += 1
             else:
                 self._untold.append(_Drops(reason, frame_index, frame_index + 1))
+            if len(self._untold) > MOST_RUNS:
+                oldest = self._untold.pop(0)
+                self._long_ago[oldest.reason] += oldest.after - oldest.first
 
     def drops_before(self, frame_index: int) -> dict[str, int]:
         """By reason, the dropped frames that came before this one; each is told once."""
         with self._lock:
-            told: Counter[str] = Counter()
+            told, self._long_ago = self._long_ago, Counter()
             for drops in self._untold:
                 after = min(drops.after, frame_index)
                 told[drops.reason] += max(after - drops.first, 0)

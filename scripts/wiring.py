@@ -137,6 +137,8 @@ class Run:
         while sinks.is_alive() and not opened.wait(REFRESH_S):
             tick()
         workers = [*self._readers(), sinks] if opened.is_set() else [sinks]
+        if self.stop.is_set():
+            self.supervisor.stop()
         self.report.start()
         for worker in workers[:-1]:
             worker.start()
@@ -235,10 +237,10 @@ class Run:
                 tick()
                 if self.stop.is_set():
                     self.supervisor.stop()
-                self._watch_inference(workers[-1])
+                self._watch_inference(workers)
 
-    def _watch_inference(self, sinks: Worker) -> None:
-        """Raises InferenceHung once the sinks have closed, so that what was delivered is whole.
+    def _watch_inference(self, workers: Sequence[Worker]) -> None:
+        """Raises InferenceHung once all others have ended, so that what was delivered is whole.
 
         The thread itself can't be ended: it is left behind, and the process has to end.
         """
@@ -253,6 +255,8 @@ class Run:
         log.critical("%s: %s", hung.code, hung)
         self._inference_ended()
         self._outbox.close()
+        supervisor, _inference, sinks = workers
+        supervisor.join()
         sinks.join()
         self._settle_in_flight(hung)
         raise hung

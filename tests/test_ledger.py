@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InternalError
-from contracts.ledger import Ledger
+from contracts.ledger import MOST_RUNS, Ledger
 
 SETTLE: list[Callable[[Ledger, int], None]] = [
     lambda ledger, index: ledger.delivered(index),
@@ -132,6 +132,16 @@ def test_a_long_pause_is_kept_as_one_entry() -> None:
     assert len(ledger._untold) == 1
     assert ledger.drops_before(4_000) == {"paused": 4_000}
     assert ledger.drops_before(20_000) == {"paused": 6_000}
+
+
+def test_reasons_that_change_without_end_take_no_memory_without_end() -> None:
+    ledger = Ledger()
+    for index in range(5_000):
+        ledger.captured(index)
+        ledger.dropped(index, ("stale", "queue_full")[index % 2])
+    assert len(ledger._untold) <= MOST_RUNS
+    assert ledger.drops_before(5_000) == {"stale": 2_500, "queue_full": 2_500}
+    assert ledger.drops_before(5_001) == {}
 
 
 @given(st.lists(st.sampled_from(["taken", "stale", "queue_full"]), max_size=60))
