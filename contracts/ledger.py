@@ -7,7 +7,6 @@ from collections import Counter
 from contracts.errors import InternalError
 from contracts.messages import LedgerCounts
 
-
 MOST_RUNS = 1000
 """Of a source that drops for ever changing reasons and delivers nothing, older ones lose their
 indices: whatever is delivered next comes after them."""
