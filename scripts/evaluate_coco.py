@@ -50,7 +50,7 @@ def load(
 
 def evaluate(detector: Detector, images: Path, annotations: Path, batch: int) -> dict[str, float]:
     """COCO's figures in percent, and what a frame took in milliseconds of detecting."""
-    truth = _quietly(lambda: COCO(annotations))
+    truth = quietly(lambda: COCO(annotations))
     categories = {entry["name"]: entry["id"] for entry in truth.dataset["categories"]}
     found: list[dict[str, Any]] = []
     spent_s = 0.0
@@ -97,11 +97,11 @@ def _figures(truth: COCO, found: list[dict[str, Any]]) -> dict[str, float]:
         evaluation.summarize()
         return evaluation.stats
 
-    percents = [100 * float(value) for value in _quietly(score)]
+    percents = [100 * float(value) for value in quietly(score)]
     return dict(zip(FIGURES, percents, strict=False))
 
 
-def _quietly(work: Any) -> Any:
+def quietly(work: Any) -> Any:
     """pycocotools prints as it goes."""
     with contextlib.redirect_stdout(io.StringIO()):
         return work()

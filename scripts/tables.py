@@ -2,12 +2,19 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from rich import box
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
+
+from scripts.console import console as standard_error
+
+Item = TypeVar("Item")
 
 LIBRARIES = ("torch", "torchvision", "openvino", "onnxruntime")
 PLAIN_WIDTH = 100
@@ -26,6 +33,12 @@ def print_markdown(table: Table) -> None:
     """A row a line."""
     table.box = box.MARKDOWN
     Console(highlight=False, width=MARKDOWN_WIDTH).print(table)
+
+
+def watched(items: Iterable[Item], doing: str) -> Iterable[Item]:
+    """The same, with a progress bar on standard error where somebody sees it."""
+    disable = not standard_error.is_terminal
+    return track(items, doing, console=standard_error, transient=True, disable=disable)
 
 
 def machine() -> str:

@@ -71,7 +71,8 @@ def read(
         whole = (each for each in reader.pictures() if isinstance(each, Picture | Latent))
         for index, picture in enumerate(itertools.islice(whole, 0, n_frames * apart, apart)):
             image = picture.image_hwc if isinstance(picture, Picture) else picture.develop()
-            yield still_frame(image, source.id, f"{source.id}/{index}", index)
+            frame = still_frame(image, source.id, f"{source.id}/{index}", index)
+            yield dataclasses.replace(frame, pts_s=picture.pts_s)
     finally:
         reader.close()
     if index < 0:
@@ -110,7 +111,8 @@ def _measure(
     model: str,
 ) -> tuple[list[Row], list[Sequence[Any]]]:
     """Each way over all frames once, which also warms it up; then in turn, timed."""
-    with Progress(console=standard_error, transient=True) as progress:
+    hidden = not standard_error.is_terminal
+    with Progress(console=standard_error, transient=True, disable=hidden) as progress:
         task = progress.add_task(f"{model}: loading", total=None)
         loaded = list(ways)
         progress.update(task, total=len(loaded) * len(frames) * (1 + rounds), description=model)

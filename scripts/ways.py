@@ -1,7 +1,7 @@
 """Each way to compute a model here, loaded: the reference first, then every other runtime.
 
 The reference is the plainest way in float32: torch itself for torchvision's models, ONNX Runtime
-for a file.
+for a file. Where a runtime is named, it is the only other one; else all are that start in seconds.
 """
 
 import dataclasses
@@ -9,10 +9,12 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
+
+import torch
 
 from contracts.boxes import BoxXYXY
-from contracts.errors import BadSetting, FramewireError, InferenceError
+from contracts.errors import FramewireError, InferenceError
 from contracts.frame import Frame
 from contracts.messages import Detection, FrameResult, ModelIdentity
 from contracts.settings import Settings
@@ -21,9 +23,12 @@ from pipeline.crop import CropBox, crop
 from pipeline.device import choose_device
 from pipeline.inference import infer
 from pipeline.load import load_classifier, load_pipeline
+from pipeline.runtime.choose import TAKES, Kind, available
 
 CROPS = 8
 """Of each frame, for a classifier: the best objects, and parts of the frame where they are few."""
+
+MINUTES_TO_START = ("compile", "tensorrt")
 
 Boxes = Mapping[str, Sequence[BoxXYXY]]
 """By image id."""
@@ -50,32 +55,43 @@ def classifier_ways(settings: Settings, boxes: Boxes) -> Iterator[Way]:
 
 
 def _each(settings: Settings, model: str, load: Callable[[Settings], Way]) -> Iterator[Way]:
-    """In float32 and in the precision asked for; what can't be had here is said or left out."""
-    field = Settings.model_fields["runtime"].annotation
-    reference = "onnxruntime" if model.startswith("onnx:") else "torch"
-    others = [name for name in get_args(field) if name not in ("auto", reference)]
-    yield load(settings.model_copy(update={"runtime": reference, "precision": "float32"}))
+    """In float32 and in the precision asked for."""
+    kind: Kind = "onnx" if model.startswith("onnx:") else "torchvision"
+    reference = TAKES[kind][0]
+    yield load(_with(settings, reference, "float32"))
+    named = settings.runtime if settings.runtime != "auto" else None
+    runtimes = [named] if named else _ready_soon(kind, choose_device(settings.device))
     precisions = dict.fromkeys(("float32", settings.precision))
-    for runtime, precision in itertools.product([reference, *others], precisions):
+    for runtime, precision in itertools.product(runtimes, precisions):
         if (runtime, precision) == (reference, "float32"):
             continue
         try:
-            way = load(settings.model_copy(update={"runtime": runtime, "precision": precision}))
-        except BadSetting as error:
-            # These two don't go together at all, as torch and a file.
-            log.info("%s in %s: %s", runtime, precision, error)
-            continue
+            way = load(_with(settings, runtime, precision))
         except FramewireError as error:
+            if named:
+                raise
             log.warning("%s in %s: %s", runtime, precision, error)
             continue
-        # Where the device has no such precision, it would be another one's row again.
-        if way.identity.precision == precision:
+        # Where something else stepped in, as the log says, it would be that one's line again.
+        if (way.identity.runtime, way.identity.precision) == (runtime, precision):
             yield way
+
+
+def _with(settings: Settings, runtime: str, precision: str) -> Settings:
+    return settings.model_copy(update={"runtime": runtime, "precision": precision})
+
+
+def _ready_soon(kind: Kind, device: torch.device) -> list[str]:
+    return [name for name in available(kind, device) if name not in MINUTES_TO_START]
 
 
 def _detector(settings: Settings) -> Way:
     alone = settings.model_copy(update={"classifier": "none"})
-    pipeline = dataclasses.replace(load_pipeline(alone), tracks=None)
+    pipeline = load_pipeline(alone)
+    for source in settings.sources:
+        # A tracker would take a frame that comes again for a jump in time.
+        untracked = dataclasses.replace(pipeline.view_of(source), track=False)
+        pipeline.views[source.id] = untracked
 
     def compute(frame: Frame) -> tuple[float, Sequence[Detection]]:
         [result] = infer(pipeline, [frame])
