@@ -165,8 +165,8 @@ def verify_command(n_frames: int, rounds: int, **given: Any) -> int:
     """Compare what can compute the models here, on frames of the sources.
 
     Prints, for each runtime and precision, its time for a frame (median of the rounds, and their
-    range) and how far it is from the reference in float32. Exit status 1 where one is outside the
-    bounds.
+    range) and how far it is from the reference in float32. --runtime names one to compare; else
+    all are that start in seconds. Exit status 1 where one is outside the bounds.
     """
     settings = _settings_from(**given)
     from scripts.console import set_up_logging
@@ -211,11 +211,10 @@ def status_command(endpoint: str, timeout: float, as_json: bool) -> int:
 @commands.command("models", context_settings=CONTEXT)
 def models_command() -> int:
     """List the models, where their weights come from, their hashes and licences."""
-    from rich.console import Console
-
     from scripts.models import show_models
+    from scripts.tables import standard_output
 
-    show_models(Console())
+    show_models(standard_output())
     return 0
 
 
