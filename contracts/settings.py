@@ -179,7 +179,7 @@ class Settings(BaseModel):
     """How an ONNX detector's outputs read: `yolox`, `yolov5`, `yolov8`, `nms_free`, …"""
 
     runtime: AskedRuntime = "auto"
-    """For torchvision's: `torch`, `compile`; for files: `onnxruntime`, `tensorrt`; both: `openvino`."""
+    """`openvino`; torchvision's models: `torch`, `compile`; files: `onnxruntime`, `tensorrt`."""
 
     precision: Precision = "float32"
     """What the models compute in; less than float32 is faster where the device has it."""
