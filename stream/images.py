@@ -1,18 +1,16 @@
-"""Image files, read with Pillow, which says so when one is damaged; nothing is filled with grey."""
+"""Image files, read with Pillow, which says so when one is damaged."""
 
 import contextlib
 import itertools
 import re
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from contracts.errors import CorruptImage, FrameTooLarge, NotAnImage, SourceError, SourceNotFound
+from contracts.stills import DAMAGE, upright_rgb
 from stream.reader import Picture, Reading, Unreadable
 
 if TYPE_CHECKING:
@@ -21,23 +19,6 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
-
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    ArithmeticError,
-    LookupError,
-    EOFError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow's decoders raise on damaged bytes: it promises no single type."""
-
-# `max_frame_pixels` stands in place of Pillow's own limit, which would refuse or warn on its own
-# terms and not by the name of the frame.
-Image.MAX_IMAGE_PIXELS = None
 
 
 class ImagesReader:
@@ -89,35 +70,20 @@ def read_image(path: Path, max_pixels: int) -> "ImageHWC":
         try:
             image = stack.enter_context(Image.open(file, formats=_FORMATS))
             _check_size(image, path, max_pixels)
-            ImageOps.exif_transpose(image, in_place=True)
-            image.load()
         except UnidentifiedImageError as error:
             file.seek(0)
             if _SIGNATURE.match(file.read(12)):
                 raise CorruptImage(f"{path}: damaged or cut short in its header") from error
             raise NotAnImage(f"{path}: expected {', '.join(_FORMATS)}") from error
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise CorruptImage(f"{path}: damaged or cut short: {error}") from error
-        return _to_rgb(image, path)
+        return upright_rgb(image, str(path))
 
 
 def _check_size(image: Image.Image, path: Path, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
         text = f"{image.width}×{image.height} pixels, at most {max_pixels} in all"
         raise FrameTooLarge(f"{path}: {text}")
-
-
-def _to_rgb(image: Image.Image, path: Path) -> "ImageHWC":
-    """RGB. Transparency is laid on white, as a viewer shows it; 16-bit grey is scaled to 8."""
-    if image.mode.startswith("I"):
-        grey = (np.asarray(image).astype(np.uint32).clip(0, 65535) * 255 + 32767) // 65535
-        return np.repeat(grey.astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
-    if image.mode in ("F", "LAB"):
-        raise NotAnImage(f"{path}: expected grey, RGB or CMYK, but its pixels are {image.mode}")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.array(image.convert("RGB"), dtype=np.uint8, order="C")
 
 
 def natural_key(path: Path) -> list[tuple[int, int | str]]:
