@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
@@ -23,7 +23,6 @@ from contracts.messages import (
     SourceEnd,
     StageTimes,
 )
-from scripts.status import by_reason
 from stream.queue import QueueCounts
 
 STAGES = [name.removesuffix("_ms") for name in StageTimes.model_fields] + ["deliver"]
@@ -156,15 +155,16 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
 def _ledger_table(summary: Mapping[str, Any]) -> Table:
     table = Table()
     for column in ("source", "captured", "delivered", "dropped", "failed", "in flight", "ended"):
-        table.add_column(column, justify="left" if column in ("source", "ended") else "right")
+        justify: Literal["left", "right"] = "left" if column in ("source", "ended") else "right"
+        table.add_column(column, justify=justify, no_wrap=column in ("dropped", "failed"))
     for name, counts in summary["ledgers"].items():
         # Text, not markup: names come from files and people.
         table.add_row(
             Text(name),
             str(counts["captured"]),
             str(counts["delivered"]),
-            by_reason(counts["dropped"]),
-            by_reason(counts["failed"]),
+            _by_reason(counts["dropped"]),
+            _by_reason(counts["failed"]),
             str(counts["in_flight"]),
             _how_it_ended(summary, name),
         )
@@ -175,6 +175,10 @@ def _how_it_ended(summary: Mapping[str, Any], source_id: str) -> str:
     if source_id not in summary["ended"]:
         return "broken off"
     return summary["ended"][source_id] or "normally"
+
+
+def _by_reason(counts: Mapping[str, int]) -> str:
+    return "\n".join(f"{n} {code}" for code, n in counts.items()) or "0"
 
 
 def _stage_table(summary: Mapping[str, Any]) -> Table:

@@ -1,6 +1,6 @@
 """`framewire status`: how a running process is, as it says itself each second over ZeroMQ."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from contracts.errors import NoPublisher
 from contracts.messages import SourceStatus, Status, parse_message
-from scripts.listen import printable, subscribed
+from scripts.listen import account, printable, subscribed
 
 COLORS = {"live": "green", "paused": "cyan", "failed": "red", "stalled": "red"}
 
@@ -50,41 +50,30 @@ def headline(status: Status) -> Text:
 
 
 def table_of(sources: Iterable[SourceStatus]) -> Table:
-    """One row a source: its state, its rate, and where its frames are."""
-    table = Table()
-    for column in ("source", "state", "frames/s", "captured", "delivered", "dropped", "failed"):
-        table.add_column(column, justify="left" if column in ("source", "state") else "right")
-    table.add_column("in flight", justify="right")
+    """One row a source: its state, its rate, how often it was opened, and where its frames are."""
+    table = Table("source", "state")
+    table.add_column("frames/s", justify="right")
     table.add_column("opened", justify="right")
+    table.add_column("account")
     for source in sources:
-        ledger = source.ledger
         table.add_row(
             Text(printable(source.source_id)),
             _state(source),
             f"{source.fps:.1f}",
-            str(ledger.captured),
-            str(ledger.delivered),
-            by_reason(ledger.dropped),
-            by_reason(ledger.failed),
-            str(ledger.in_flight),
             _opened(source),
+            account(source.ledger),
         )
     return table
 
 
 def _state(source: SourceStatus) -> Text:
     text = Text(source.state, COLORS.get(source.state, "yellow"))
-    return text.append(f" {source.code}", "yellow") if source.code else text
+    return text.append(f"\n{source.code}", "yellow") if source.code else text
 
 
 def _opened(source: SourceStatus) -> str:
-    hung = f" ({source.abandoned_threads} hung)" if source.abandoned_threads else ""
+    hung = f"\n{source.abandoned_threads} hung" if source.abandoned_threads else ""
     return f"{source.connections}×{hung}"
-
-
-def by_reason(counts: Mapping[str, int]) -> str:
-    """`8 queue_full, 2 stale`, or `0`."""
-    return ", ".join(f"{n} {code}" for code, n in counts.items()) or "0"
 
 
 def _span(seconds: float) -> str:

@@ -55,14 +55,15 @@ def test_each_source_is_a_row_with_its_state_rate_and_account() -> None:
         ledger=LedgerCounts(captured=5, failed={"decode_error": 5}),
     )
     exit_status, text = shown(status(source_status(), lost))
-    rows = [line for line in text.splitlines() if "cam" in line]
+    rows = [line for line in text.splitlines() if "│" in line]
     assert exit_status == 0
     assert [cell.strip() for cell in rows[0].split("│")[1:-1]] == [
-        "cam1", "live", "25.0", "10", "8", "1 queue_full", "0", "1", "1×",
+        "cam1", "live", "25.0", "1×",
+        "captured 10 = delivered 8 + dropped 1 (queue_full 1) + in flight 1",
     ]  # fmt: skip
-    assert "backing_off" in rows[1]
-    assert "5 decode_error" in rows[1]
-    assert "3× (1 hung)" in rows[1]
+    assert [cell.strip() for cell in rows[1].split("│")[1:4]] == ["cam2", "backing_off", "25.0"]
+    assert "auth_failed" in rows[2]
+    assert "1 hung" in rows[2]
 
 
 def test_process_that_is_not_ready_says_why_and_is_exit_status_1() -> None:
