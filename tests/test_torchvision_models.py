@@ -16,7 +16,6 @@ from pipeline.catalog import BUNDLED_FOLDER, architectures, find_model
 from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.crop import CropBox, crop, pixel_bounds
 from pipeline.detect import Thresholds
-from pipeline.detect.frame_transform import frame_transform
 from pipeline.detect.torchvision import TorchvisionDetector
 from stream.source import open_reader
 from tests.computing import CPU, by
@@ -37,18 +36,6 @@ def detector(name: str, weights: Path | None, min_score: float = 0.5) -> Torchvi
 def as_the_library_wants_it(image_hwc: object) -> Tensor:
     """(3, H, W) float32 in [0, 1]: the library's `ObjectDetection` transform."""
     return torch.as_tensor(image_hwc).permute(2, 0, 1).float() / 255
-
-
-@pytest.mark.parametrize("architecture", [SSDLITE, FASTER, "ssd300_vgg16"])
-def test_frames_reach_the_network_as_the_library_sends_them(architecture: str) -> None:
-    model = get_model(architecture, weights=None, weights_backbone=None).eval()
-    images = [noise(240, 320, 1), noise(333, 251, 2), noise(31, 700, 3)]
-    ours, _ = frame_transform(model.transform).eval()(
-        [torch.from_numpy(image).permute(2, 0, 1) for image in images]
-    )
-    theirs, _ = model.transform([as_the_library_wants_it(image) for image in images])
-    assert ours.image_sizes == theirs.image_sizes
-    torch.testing.assert_close(ours.tensors, theirs.tensors, atol=1e-4, rtol=0)
 
 
 def test_the_bundled_detector_finds_what_the_library_finds_on_the_clip() -> None:

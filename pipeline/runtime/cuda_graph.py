@@ -22,22 +22,25 @@ class Recording:
     def __init__(self, work: Callable[[list[Tensor]], Any], examples: list[Tensor]) -> None:
         """Recorded. `work` gives a tensor or a dictionary of tensors."""
         self._inputs = [tensor.clone() for tensor in examples]
-        here = torch.cuda.current_stream()
-        aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                work(self._inputs)
-        here.wait_stream(aside)
+        self._device = examples[0].device
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._output = work(self._inputs)
+        with torch.cuda.device(self._device):
+            here = torch.cuda.current_stream()
+            aside: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                for _ in range(WARM_UPS):
+                    work(self._inputs)
+            here.wait_stream(aside)
+            with torch.cuda.graph(self._graph):
+                self._output = work(self._inputs)
 
     def replay(self, inputs: list[Tensor]) -> Any:
         """The output for these inputs, which the next replay doesn't write over."""
         for ours, given in zip(self._inputs, inputs, strict=True):
             ours.copy_(given)
-        self._graph.replay()
+        with torch.cuda.device(self._device):
+            self._graph.replay()
         if isinstance(self._output, dict):
             return type(self._output)((key, value.clone()) for key, value in self._output.items())
         return self._output.clone()

@@ -61,6 +61,9 @@ class TorchModule(nn.Module):
         self._plain = part.module.to(memory_format=self._layout)
         self._module = _compiler()(self._plain, dynamic=False) if compiled else self._plain
         self._recordings: dict[tuple[torch.Size, ...], Recording] = {}
+        if compiled:
+            sizes = len(part.examples) * len(self._sizes)
+            log.info("%s: compiling for %d sizes; the first time takes minutes", name, sizes)
         with _refusals_named(name, "torch.compile" if compiled else "torch", compute):
             self._warm_up(part)
 
@@ -127,6 +130,8 @@ def _compiler() -> Any:
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
+    # It warns of a machine without CUDA, which is no fault.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     return torch.compile
 
 
