@@ -315,6 +315,9 @@ class SourceStatus(Message):
     fps: NonNegativeFloat = Field(description="frames captured a second, over the last ten")
     connections: NonNegativeInt = Field(description="how often it was opened")
     abandoned_threads: NonNegativeInt = Field(description="readers that hung and were left behind")
+    software_fallbacks: NonNegativeInt = Field(
+        default=0, description="connections whose decoding in hardware gave way to software"
+    )
     queued: NonNegativeInt
     ledger: LedgerCounts
 
@@ -350,9 +353,15 @@ _ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(
 )
 
 
-def parse_message(payload: bytes | str) -> AnyMessage:
-    """The message in this JSON text; pydantic.ValidationError where it breaks the contract."""
-    return _ADAPTER.validate_json(payload)
+def parse_message(
+    payload: bytes | str, unknown_keys: Literal["forbid", "ignore"] = "forbid"
+) -> AnyMessage:
+    """The message in this JSON text; pydantic.ValidationError where it breaks the contract.
+
+    Keys may be added within a version: a subscriber that may be older than what it listens to
+    has unknown ones ignored.
+    """
+    return _ADAPTER.validate_json(payload, extra=unknown_keys)
 
 
 def topic_of(message: AnyMessage) -> str:

@@ -58,6 +58,7 @@ class Connection:
         self._asked_at_s: float | None = None
         self._started_s = self._last_frame_s = now_s
         self._lock = threading.Lock()
+        self._reader: Reader | None = None
         self._call: _Call | None = None
         self._silent_s = 0.0
         self._left_behind = False
@@ -88,6 +89,11 @@ class Connection:
         call = self._call
         return self._silent_s if call is None else call.silent_s + now_s - call.since_s
 
+    @property
+    def fell_back(self) -> bool:
+        """True where it was to decode in hardware, and does so in software."""
+        return getattr(self._reader, "hardware_failed", False)
+
     def lived_s(self) -> float:
         """From the start to the last frame."""
         return max(self._last_frame_s - self._started_s, 0.0)
@@ -109,7 +115,7 @@ class Connection:
         try:
             with self._naming_what_ends_it():
                 self._enter("open")
-                reader = self._open_reader(self._stop)
+                self._reader = reader = self._open_reader(self._stop)
                 self._leave()
                 self.opened = True
                 self.error = self._read(reader)

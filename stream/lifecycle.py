@@ -66,6 +66,7 @@ class Lifecycle:
         """True when its `SourceEnd` is in the queue."""
         self.connections = 0
         self.abandoned_threads = 0
+        self._fallbacks = 0
         self._open_reader = open_reader
         self._ring = ring
         self._backoff = Backoff(feed.source.first_retry_s, feed.source.max_retry_s, rng)
@@ -116,7 +117,7 @@ class Lifecycle:
 
     def status(self) -> SourceStatus:
         """At this moment."""
-        shown = self._state.shown
+        shown, connection = self._state.shown, self._connection
         return SourceStatus(
             source_id=self.feed.source.id,
             uri=without_credentials(self.feed.source.uri),
@@ -127,6 +128,7 @@ class Lifecycle:
             fps=round(self.feed.fps(time.monotonic_ns()), 2),
             connections=self.connections,
             abandoned_threads=self.abandoned_threads,
+            software_fallbacks=self._fallbacks + bool(connection and connection.fell_back),
             queued=len(self.feed.queue),
             ledger=self.feed.ledger.counts(),
         )
@@ -198,6 +200,7 @@ class Lifecycle:
     def _conclude(self, connection: Connection, now_s: float) -> None:
         """The connection is gone: the source is over, or is tried again."""
         self._connection = None
+        self._fallbacks += connection.fell_back
         error = connection.error or connection.cause
         if self._done and self.feed.live:
             self._finish(None, now_s)

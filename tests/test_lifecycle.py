@@ -733,3 +733,18 @@ def test_the_supervisor_may_sleep_until_something_is_due() -> None:
     assert 0.2 < rig.step() <= 0.4
     rig.stop()
     assert rig.step() == math.inf
+
+
+def test_connections_that_decode_in_software_after_all_are_counted() -> None:
+    class WithoutItsDevice(Script):
+        """Its hardware was not there, or did not take the stream."""
+
+        hardware_failed = True
+
+    with hangs(2) as (hang, other):
+        rig = Rig(WithoutItsDevice(picture(), hang), Script(picture(), other))
+        rig.step_until_it_is("live")
+        assert rig.lifecycle.status().software_fallbacks == 1
+        hang.go.set()
+        rig.step_until(lambda: rig.lifecycle.over)
+        assert rig.lifecycle.status().software_fallbacks == 1
