@@ -38,6 +38,10 @@ FramewireError
 │   ├── EndpointUnavailable endpoint_unavailable
 │   └── NoSubscriber       no_subscriber
 ├── NoPublisher            no_publisher           nothing comes from a process
+├── ServiceUnreachable     service_unreachable    nothing answers at a service's address
+├── WireError                                     what comes from a process can't be read
+│   ├── UnknownVersion     unknown_version
+│   └── BrokenMessage      broken_message
 ├── RequestError                                  the service can't answer a request
 │   ├── UnsupportedMediaType unsupported_media_type
 │   ├── TruncatedImage     truncated_image
@@ -306,6 +310,29 @@ class NoPublisher(FramewireError):
 
     code = "no_publisher"
     exit_status = 3
+
+
+class ServiceUnreachable(FramewireError):
+    """Nothing answers at the address that was to be checked: no service listens there."""
+
+    code = "service_unreachable"
+    exit_status = 3
+
+
+class WireError(FramewireError):
+    """What a subscriber received can't be read."""
+
+
+class UnknownVersion(WireError):
+    """The message is of a newer version than this subscriber reads: update it."""
+
+    code = "unknown_version"
+
+
+class BrokenMessage(WireError):
+    """The message is not what its version promises: something else publishes there."""
+
+    code = "broken_message"
 
 
 class RequestError(FramewireError):

@@ -232,6 +232,9 @@ class Settings(BaseModel):
     jsonl: Path | None = None
     """File to write, one JSON message a line."""
 
+    zmq_max_message_megabytes: Annotated[float, Field(gt=0, le=1000)] = 16.0
+    """A larger message is not published, but counted (`message_too_large`) and logged."""
+
     video: Path | None = None
     """Annotated MP4 to write. With several sources the name must contain `{source}`."""
 

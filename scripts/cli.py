@@ -183,13 +183,22 @@ def verify_command(n_frames: int, rounds: int, **given: Any) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as they come.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages.")
 @click.option("--until-end", is_flag=True, help="Stop when every source that was heard has ended.")
-def listen_command(
-    endpoint: str, topic: str, as_json: bool, count: int | None, until_end: bool
-) -> int:
-    """Subscribe to ENDPOINT and print one line a message."""
+@click.option("--stats", is_flag=True, help="Print rate, latency and losses each second instead.")
+@click.option(
+    "--timeout",
+    "silence_s",
+    type=click.FloatRange(min=1.5),
+    help="Stop when for so many seconds not even a heartbeat came.",
+)
+def listen_command(endpoint: str, topic: str, **how: Any) -> int:
+    """Subscribe to ENDPOINT and print one line a message.
+
+    Exit status: 0 all well, 1 a message could not be read or was lost on the way, 3 nothing came
+    for --timeout seconds. Ctrl-C is 0.
+    """
     from scripts.listen import listen
 
-    return listen(endpoint, topic, as_json, count, until_end)
+    return listen(endpoint, topic, **how)
 
 
 @commands.command("status", context_settings=CONTEXT)

@@ -1,18 +1,14 @@
 """Subscribes to a run and shows each message as a line. Needs zmq, pydantic and rich, no torch."""
 
-import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import zmq
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from contracts.errors import BadSetting
+from contracts.errors import WireError
 from contracts.messages import (
     AnyMessage,
     FrameFailure,
@@ -21,10 +17,11 @@ from contracts.messages import (
     SourceEnd,
     SourceEvent,
     Status,
-    parse_message,
 )
+from scripts.listen_stats import Stats
+from sinks.client import Received, subscribe
 
-POLL_MS = 200
+POLL_S = 0.2
 
 
 def listen(
@@ -33,22 +30,33 @@ def listen(
     as_json: bool = False,
     count: int | None = None,
     until_end: bool = False,
+    stats: bool = False,
+    silence_s: float | None = None,
 ) -> int:
     """Messages have been printed until `count` came, all sources seen ended, or Ctrl-C.
 
     `topic` is a prefix: `frame/` takes every source's results, `frame/cam1/` those of one; ends
-    come with `""` or `end/`. `as_json` prints the messages as they came, one a line. Returns the
-    exit status: 1 if a message broke the contract, else 0; after Ctrl-C always 0. BadSetting where
-    the endpoint is not one.
+    come with `""` or `end/`. `as_json` prints the messages as they came, one a line. `stats` prints
+    a line a second instead: rate, latency, losses. Returns the exit status: 1 if a message could
+    not be read or was lost on the way, else 0; after Ctrl-C always 0. BadSetting where the endpoint
+    is not one, NoPublisher where not even a heartbeat comes for `silence_s`.
     """
-    listener = Listener(as_json)
+    listener = Listener(as_json, Stats() if stats else None)
+    subscription = subscribe(
+        endpoint,
+        [topic],
+        on_gap=listener.lost,
+        on_restart=listener.restarted,
+        on_unreadable=listener.unreadable,
+        silence_s=silence_s,
+    )
     try:
-        with subscribed(endpoint, topic) as socket:
+        with subscription:
             listener.say(f"listening to {endpoint}, Ctrl-C ends")
             while not listener.done(count, until_end):
-                # Not an endless wait: a Ctrl-C just before it would be noticed only after it.
-                if socket.poll(POLL_MS):
-                    listener.take(*socket.recv_multipart()[:2])
+                if received := subscription.receive(POLL_S):
+                    listener.take(received)
+                listener.tick()
     except KeyboardInterrupt:
         listener.say(listener.summary())
         return 0
@@ -56,25 +64,9 @@ def listen(
         # Whoever read our output has gone (`| head`): what Python flushes at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    listener.tick(last=True)
     listener.say(listener.summary())
-    return 1 if listener.broken else 0
-
-
-@contextlib.contextmanager
-def subscribed(endpoint: str, topic: str) -> Iterator[zmq.Socket[bytes]]:
-    """A SUB socket that is connected, or will be as soon as somebody publishes there."""
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.IPV6, int("[" in endpoint))
-        socket.subscribe(topic.encode())
-        try:
-            socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            raise BadSetting(
-                f"{endpoint!r} is not an endpoint ({error.strerror}); "
-                "write tcp://HOST:PORT or ipc://PATH"
-            ) from error
-        yield socket
+    return 1 if listener.broken or listener.missing else 0
 
 
 class Output(Console):
@@ -88,14 +80,16 @@ class Output(Console):
 class Listener:
     """What came so far, and how it is shown: messages on stdout, everything else on stderr."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, stats: Stats | None) -> None:
         self._as_json = as_json
+        self._stats = stats
         self._out = Output(highlight=False, soft_wrap=True)
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._received: Counter[str] = Counter()
         self._frames: Counter[str] = Counter()
         self._ended: set[str] = set()
         self.broken = 0
+        self.missing = 0
 
     def done(self, count: int | None, until_end: bool) -> bool:
         """True when nothing more is waited for."""
@@ -103,20 +97,38 @@ class Listener:
             return True
         return until_end and bool(self._ended) and self._ended >= set(self._received)
 
-    def take(self, topic: bytes, payload: bytes = b"") -> None:
-        """The message is shown, or named and counted where it breaks the contract."""
-        try:
-            message = parse_message(payload)
-        except ValidationError as error:
-            self.broken += 1
-            where = printable(topic.decode(errors="replace"))
-            self._err.print(Text(f"{where}: breaks the contract: {first_fault(error)}", "red"))
-            return
-        line = line_of(message, self._count(message))
-        if self._as_json:
-            print(payload.decode(), flush=True)
+    def take(self, received: Received) -> None:
+        """The message is shown, or goes into the figures."""
+        line = line_of(received.message, self._count(received.message))
+        if self._stats:
+            self._stats.take(received)
+        elif self._as_json:
+            print(received.payload.decode(), flush=True)
         elif line:
             self._out.print(line)
+
+    def tick(self, last: bool = False) -> None:
+        """The figures of the last second are shown, where they are asked for."""
+        if self._stats and (last or self._stats.due):
+            figures = self._stats.next_figures()
+            print(figures.to_json() if self._as_json else figures, flush=True)
+
+    def lost(self, topic: str, missing: range) -> None:
+        """Told, and the exit status is 1."""
+        self.missing += len(missing)
+        if self._stats:
+            self._stats.missing += len(missing)
+        name = printable(topic)
+        self.warn(f"{name}: lost {len(missing)}, numbers {missing.start} to {missing.stop - 1}")
+
+    def restarted(self, _before: str, publisher: str) -> None:
+        """Told."""
+        self.warn(f"the publisher has been restarted: now {publisher}")
+
+    def unreadable(self, error: WireError) -> None:
+        """Named and counted."""
+        self.broken += 1
+        self._err.print(Text(printable(f"{error.code}: {error}"), "red"))
 
     def _count(self, message: AnyMessage) -> int:
         """How many results and failures of its source came before this one.
@@ -133,6 +145,10 @@ class Listener:
             self._ended.add(source_id)
         return before
 
+    def warn(self, text: str) -> None:
+        """A line about what is not as it should be."""
+        self._err.print(Text(text, "yellow"))
+
     def say(self, text: str) -> None:
         """A line about the listening itself."""
         self._err.print(Text(text, "dim"))
@@ -140,8 +156,10 @@ class Listener:
     def summary(self) -> str:
         """How many messages came from how many sources."""
         sources = ", ".join(f"{name} {n}" for name, n in sorted(self._received.items()))
-        broken = f"; {self.broken} broke the contract" if self.broken else ""
-        return f"{self._received.total()} messages ({sources or 'none came'}){broken}"
+        broken = f"; {self.broken} could not be read" if self.broken else ""
+        missing = f"; {self.missing} were lost" if self.missing else ""
+        total = self._received.total()
+        return f"{total} messages ({sources or 'none came'}){broken}{missing}"
 
 
 def line_of(message: AnyMessage, received: int) -> Text | None:
@@ -232,13 +250,6 @@ def detected(result: FrameResult) -> str:
 def clock(pts_s: float | None) -> str:
     """` 0.480 s`, or nothing where the stream has no times."""
     return "" if pts_s is None else f" {pts_s:.3f} s"
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong, on one line."""
-    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    return printable(f"{where}: {fault['msg']}" if where else fault["msg"])
 
 
 def printable(text: str) -> str:

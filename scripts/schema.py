@@ -14,6 +14,7 @@ from contracts.messages import (
     SourceEvent,
     Status,
 )
+from contracts.wire import Header, Heartbeat
 
 FOLDER = Path(__file__).parents[1] / "contracts" / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,6 +26,8 @@ MESSAGES: dict[str, type[Message]] = {
     "status.json": Status,
     "pipeline_result.json": PipelineResult,
     "image_result.json": ImageResult,
+    "wire_header.json": Header,
+    "heartbeat.json": Heartbeat,
 }
 
 

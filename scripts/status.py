@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from contracts.errors import NoPublisher
-from contracts.messages import SourceStatus, Status, parse_message
-from scripts.listen import account, printable, subscribed
+from contracts.messages import SourceStatus, Status
+from scripts.listen import account, printable
+from sinks.client import subscribe
 
 COLORS = {"live": "green", "paused": "cyan", "failed": "red", "stalled": "red"}
 
@@ -28,12 +29,11 @@ def show_status(endpoint: str, timeout_s: float, as_json: bool, console: Console
 
 
 def next_status(endpoint: str, timeout_s: float) -> Status:
-    """What the process that publishes there says next. BadSetting, NoPublisher."""
-    with subscribed(endpoint, "status/") as socket:
-        if socket.poll(int(timeout_s * 1e3)):
-            status = parse_message(socket.recv_multipart()[1])
-            if isinstance(status, Status):
-                return status
+    """What the process that publishes there says next. BadSetting, NoPublisher, WireError."""
+    with subscribe(endpoint, ["status/"]) as subscription:
+        received = subscription.receive(timeout_s)
+    if received and isinstance(received.message, Status):
+        return received.message
     raise NoPublisher(
         f"{endpoint}: no status came within {timeout_s:g} s; does a run publish there?"
     )

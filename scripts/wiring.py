@@ -293,5 +293,12 @@ def _make_sinks(settings: Settings, stop: threading.Event) -> list[Sink]:
     if settings.video:
         sinks.append(VideoSink(settings.video, n_sources=len(settings.sources)))
     if settings.zmq:
-        sinks.append(ZmqSink(settings.zmq, settings.zmq_subscribers, stop=stop))
+        sinks.append(
+            ZmqSink(
+                settings.zmq,
+                settings.zmq_subscribers,
+                max_message_bytes=int(settings.zmq_max_message_megabytes * 1e6),
+                stop=stop,
+            )
+        )
     return sinks

@@ -1,21 +1,22 @@
-"""Publishes each message on ZeroMQ as two parts, topic and JSON; subscribers see a PUB socket."""
+"""Publishes each message on ZeroMQ as docs/wire.md has it; subscribers see a PUB socket."""
 
-import errno
 import logging
-import socket as sockets
 import threading
 import time
-from pathlib import Path
+import uuid
 
 import zmq
 
 from contracts.errors import EndpointUnavailable, NoSubscriber
 from contracts.frame import Delivery
-from contracts.messages import topic_of
+from contracts.messages import AnyMessage, Status, topic_of
+from contracts.wire import HEARTBEAT_TOPIC, Header, Heartbeat
+from sinks.zmq_endpoint import bind_fault, check_endpoint, is_local
 
 LINGER_MS = 1000
 SUBSCRIPTION_BYTES = 4096
 POLL_MS = 100
+MAX_MESSAGE_BYTES = 16 * 10**6
 
 log = logging.getLogger("framewire.sinks")
 
@@ -26,8 +27,10 @@ class ZmqSink:
     The socket is an XPUB, which tells who subscribes. It never waits for a subscriber: for one that
     has `high_water_mark` messages waiting, further ones are lost until it has read about half.
     `subscriber_behind` counts how often that happened, not how many messages were lost (libzmq
-    tells only the former); a subscriber finds the latter by comparing what it received with the
-    ledger in the source's end.
+    tells only the former); a subscriber finds the latter in the sequences of the headers.
+
+    A message that is larger than `max_message_bytes` is not sent, to nobody: it would fill the
+    queues of all. It is counted, logged, and its number is left out, so that it is missed.
     """
 
     name = "zmq"
@@ -38,6 +41,7 @@ class ZmqSink:
         wait_for_subscribers: int = 0,
         wait_s: float = 30.0,
         high_water_mark: int = 1000,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
         stop: threading.Event | None = None,
     ) -> None:
         """`stop`, once set from any thread, ends the wait for subscribers: not an error."""
@@ -46,11 +50,14 @@ class ZmqSink:
         self._wanted = wait_for_subscribers
         self._wait_s = wait_s
         self._high_water_mark = high_water_mark
+        self._max_message_bytes = max_message_bytes
         self._stop = stop or threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
+        self._publisher = uuid.uuid4().hex[:16]
+        self._latest: dict[str, int] = {}
         self._subscriptions = 0
-        self._counts = {"sent": 0, "subscriber_behind": 0, "not_sent": 0}
+        self._counts = {"sent": 0, "subscriber_behind": 0, "not_sent": 0, "message_too_large": 0}
         self._in_burst = False
 
     def open(self) -> None:
@@ -58,16 +65,16 @@ class ZmqSink:
 
         `bound_endpoint` then has the port that the system chose where the endpoint says `:*`.
         """
-        _check(self._endpoint)
+        check_endpoint(self._endpoint)
         self._context = zmq.Context()
         self._socket = self._make_socket(self._context)
         try:
             self._socket.bind(self._endpoint)
         except zmq.ZMQError as error:
-            raise EndpointUnavailable(f"zmq: {self._endpoint} {_reason(error)}") from error
+            raise EndpointUnavailable(f"zmq: {self._endpoint} {bind_fault(error)}") from error
         self.bound_endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         log.info("publishing on %s", self.bound_endpoint)
-        if not _is_local(self._endpoint):
+        if not is_local(self._endpoint):
             log.warning(
                 "%s: anybody who can reach it can read all results; it is not encrypted",
                 self.bound_endpoint,
@@ -79,18 +86,16 @@ class ZmqSink:
         if self._socket is None:
             raise EndpointUnavailable(f"zmq: {self._endpoint} is not open")
         self._take_subscriptions(self._socket)
-        parts = [topic_of(delivery.message).encode(), payload]
-        try:
-            self._send(self._socket, parts)
-        except zmq.ZMQError as error:
-            self._count_not_sent(error)
-        else:
-            self._counts["sent"] += 1
-            self._in_burst = False
+        message = delivery.message
+        self._publish(self._socket, topic_of(message), message, payload)
+        if isinstance(message, Status):
+            self._beat(self._socket)
 
     def close(self) -> None:
-        """Closed. What is still queued gets a second to leave."""
+        """Closed. What is still queued gets a second to leave; a last heartbeat tells what came."""
         if self._socket is not None:
+            if self._latest:
+                self._beat(self._socket)
             self._socket.close(linger=LINGER_MS)
             self._socket = None
         if self._context is not None:
@@ -98,8 +103,47 @@ class ZmqSink:
             self._context = None
 
     def counts(self) -> dict[str, int]:
-        """For the summary: sent, subscriber_behind, not_sent."""
+        """For the summary: sent, subscriber_behind, not_sent, message_too_large."""
         return dict(self._counts)
+
+    def _beat(self, socket: zmq.Socket[bytes]) -> None:
+        latest = {topic: n for topic, n in self._latest.items() if topic != HEARTBEAT_TOPIC}
+        beat = Heartbeat(latest=latest)
+        self._publish(socket, HEARTBEAT_TOPIC, beat, beat.model_dump_json().encode())
+
+    def _publish(
+        self,
+        socket: zmq.Socket[bytes],
+        topic: str,
+        message: AnyMessage | Heartbeat,
+        payload: bytes,
+    ) -> None:
+        """Sent whole, or counted. A number is used up in both cases: what isn't sent is missed."""
+        sequence = self._latest[topic] = self._latest.get(topic, -1) + 1
+        if len(payload) > self._max_message_bytes:
+            self._refuse(topic, sequence, len(payload))
+            return
+        header = Header(
+            publisher=self._publisher,
+            sequence=sequence,
+            sent_at_ns=time.time_ns(),
+            schema_name=message.schema_name,
+            schema_version=message.schema_version,
+        )
+        try:
+            self._send(socket, [topic.encode(), header.model_dump_json().encode(), payload])
+        except zmq.ZMQError as error:
+            self._count_not_sent(error)
+        else:
+            self._counts["sent"] += topic != HEARTBEAT_TOPIC
+            self._in_burst = False
+
+    def _refuse(self, topic: str, sequence: int, n_bytes: int) -> None:
+        self._counts["message_too_large"] += 1
+        log.error(
+            "message_too_large: %s number %d has %d bytes, zmq_max_message_megabytes allows %d",
+            topic, sequence, n_bytes, self._max_message_bytes,
+        )  # fmt: skip
 
     def _make_socket(self, context: zmq.Context[zmq.Socket[bytes]]) -> zmq.Socket[bytes]:
         socket = context.socket(zmq.XPUB)
@@ -126,11 +170,15 @@ class ZmqSink:
                 self._take_subscriptions(socket)
 
     def _take_subscriptions(self, socket: zmq.Socket[bytes]) -> None:
-        """Nothing that subscribers said is left unread: it would pile up inside the socket."""
+        """Nothing that subscribers said is left unread: it would pile up inside the socket.
+
+        One who asks for the heartbeat beside a topic is one subscriber, not two.
+        """
         try:
             while True:
                 said = socket.recv(zmq.NOBLOCK)
-                self._subscriptions += {b"\x01": 1, b"\x00": -1}.get(said[:1], 0)
+                if said[1:] != HEARTBEAT_TOPIC.encode():
+                    self._subscriptions += {b"\x01": 1, b"\x00": -1}.get(said[:1], 0)
         except zmq.Again:
             return
 
@@ -156,54 +204,3 @@ class ZmqSink:
         if not self._in_burst:
             log.error("%s: a message was not sent: %s", self._endpoint, error)
         self._in_burst = True
-
-
-def _check(endpoint: str) -> None:
-    """EndpointUnavailable where libzmq would bind something else than what was meant."""
-    transport, _, address = endpoint.partition("://")
-    port = address.rpartition(":")[2]
-    # libzmq takes port 99999 modulo 65536.
-    too_large = port.isascii() and port.isdigit() and (len(port) > 5 or int(port) > 65535)
-    known = transport in ("tcp", "ipc") and endpoint.isprintable()
-    if not known or (transport == "tcp" and too_large):
-        raise EndpointUnavailable(f"zmq: {endpoint!r} {_NOT_AN_ENDPOINT}")
-    if transport == "ipc":
-        _check_ipc_path(endpoint, Path(address))
-
-
-def _check_ipc_path(endpoint: str, path: Path) -> None:
-    """The path is free. libzmq unlinks whatever is there, be it a file or another run's socket."""
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise EndpointUnavailable(f"zmq: {endpoint} is a file that is no socket; take another path")
-    with sockets.socket(sockets.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return  # Left behind by a run that is over.
-    raise EndpointUnavailable(f"zmq: {endpoint} {_IN_USE}")
-
-
-def _is_local(endpoint: str) -> bool:
-    local = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tcp://lo:", "ipc://")
-    return endpoint.startswith(local)
-
-
-_IN_USE = "is in use; stop the run that publishes there, or take another port"
-_NOT_AN_ENDPOINT = "is not an endpoint; write tcp://127.0.0.1:5555 or ipc:///tmp/framewire"
-
-
-def _reason(error: zmq.ZMQError) -> str:
-    """What is wrong with the endpoint and what to do, to follow its name."""
-    match error.errno:
-        case errno.EADDRINUSE:
-            return _IN_USE
-        case errno.EADDRNOTAVAIL | errno.ENODEV:
-            return "is not an address of this machine; take 127.0.0.1 or one that it has"
-        case errno.EACCES:
-            return "is not allowed to this user; take a port above 1023"
-        case errno.EINVAL | zmq.EPROTONOSUPPORT:
-            return _NOT_AN_ENDPOINT
-    return f"can't be bound: {error.strerror}"

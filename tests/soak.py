@@ -29,6 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 from contracts.messages import FrameResult, SourceEnd, SourceEvent, parse_message
+from contracts.wire import HEARTBEAT_TOPIC
 from tests.cameras import RtspServer
 from tests.lossy_proxy import TcpProxy
 from tests.mount import Mount
@@ -87,7 +88,9 @@ class Watcher(threading.Thread):
             socket.connect(self.endpoint)
             while socket.poll(500) or not self._over.is_set():
                 with contextlib.suppress(zmq.Again):
-                    self._take(socket.recv_multipart(zmq.NOBLOCK)[1])
+                    topic, _header, payload = socket.recv_multipart(zmq.NOBLOCK)
+                    if topic != HEARTBEAT_TOPIC.encode():
+                        self._take(payload)
 
     def stop(self) -> None:
         """What was sent is still taken."""

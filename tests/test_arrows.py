@@ -65,9 +65,16 @@ def test_messages_need_only_pydantic() -> None:
     assert not loaded & (HEAVY | {"numpy", "rich", "typer"})
 
 
-@pytest.mark.parametrize("module", ["boxes", "errors", "frame", "ledger", "settings"])
+@pytest.mark.parametrize("module", ["boxes", "errors", "frame", "ledger", "settings", "wire"])
 def test_contracts_import_without_torch_and_without_codecs(module: str) -> None:
     assert not loaded_after(f"import contracts.{module}") & HEAVY
+
+
+def test_a_subscribers_client_needs_only_pyzmq_and_pydantic() -> None:
+    loaded = loaded_after("from sinks.client import subscribe, asubscribe")
+    assert {"zmq", "pydantic"} <= loaded
+    packages = {"numpy", "torch", "torchvision", "cv2", "av", "rich", "click", "yaml", "PIL"}
+    assert not loaded & packages
 
 
 def test_listening_needs_neither_torch_nor_pictures() -> None:

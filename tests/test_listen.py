@@ -1,23 +1,22 @@
 """What `framewire listen` prints, and how it ends."""
 
-import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
 
-from contracts.errors import BadSetting
-from contracts.frame import Delivery
+from contracts.errors import BadSetting, NoPublisher
 from contracts.messages import AnyMessage, Detection, LedgerCounts, parse_message
 from scripts.listen import account, detected, end_line, failure_line, line_of, listen, result_line
-from sinks.zmq import ZmqSink
+from scripts.listen_stats import Figures, quantiles_of
 from tests.messages import (
     BRASS,
     GEAR,
@@ -29,6 +28,7 @@ from tests.messages import (
     status,
 )
 from tests.resources import held, released
+from tests.wire import parts_of, published
 
 ROOT = Path(__file__).parents[1]
 LEDGER = LedgerCounts(captured=3, delivered=2, failed={"decode_error": 1})
@@ -40,23 +40,6 @@ RUN: list[AnyMessage] = [
 ]
 
 
-@contextlib.contextmanager
-def published(endpoint: str, messages: list[AnyMessage]) -> Iterator[None]:
-    """A run that waits for one subscriber and then publishes these messages."""
-
-    def publish() -> None:
-        sink = ZmqSink(endpoint, wait_for_subscribers=1)
-        sink.open()
-        for message in messages:
-            sink.write(Delivery(message), message.model_dump_json().encode())
-        sink.close()
-
-    thread = threading.Thread(target=publish)
-    thread.start()
-    yield
-    thread.join()
-
-
 @pytest.fixture
 def endpoint(tmp_path: Path) -> str:
     """One that nobody else has."""
@@ -66,7 +49,7 @@ def endpoint(tmp_path: Path) -> str:
 def test_each_message_is_one_readable_line(
     endpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with published(endpoint, RUN):
+    with published(endpoint, *RUN):
         assert listen(endpoint, count=4) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
@@ -78,7 +61,7 @@ def test_each_message_is_one_readable_line(
 def test_count_of_messages_is_said_at_the_end(
     endpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with published(endpoint, RUN):
+    with published(endpoint, *RUN):
         listen(endpoint, count=2)
     errors = capsys.readouterr().err
     assert errors.splitlines() == [
@@ -88,14 +71,14 @@ def test_count_of_messages_is_said_at_the_end(
 
 
 def test_json_is_printed_as_it_came(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with published(endpoint, RUN):
+    with published(endpoint, *RUN):
         listen(endpoint, as_json=True, count=4)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [message.model_dump_json() for message in RUN]
 
 
 def test_topic_leaves_the_rest_out(endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with published(endpoint, [frame_result(5, "cam10"), *RUN]):
+    with published(endpoint, frame_result(5, "cam10"), *RUN):
         listen(endpoint, topic="frame/cam1/", as_json=True, count=2)
     lines = capsys.readouterr().out.splitlines()
     assert [parse_message(line) for line in lines] == [RUN[0], RUN[2]]
@@ -105,31 +88,86 @@ def test_until_end_stops_when_every_source_seen_has_ended(
     endpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first: list[AnyMessage] = [frame_result(0), frame_result(0, "cam2"), source_end()]
-    with published(endpoint, [*first, source_end("cam2"), frame_result(9, "cam3")]):
+    with published(endpoint, *first, source_end("cam2"), frame_result(9, "cam3")):
         assert listen(endpoint, until_end=True) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["cam1", "cam2", "cam1", "cam2"]
 
 
-def test_message_that_breaks_the_contract_is_named_counted_and_makes_the_status_1(
-    endpoint: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def listened_to(endpoint: str, *sent: list[bytes], **how: Any) -> int:
+    """The exit status of listening to somebody who sends these parts."""
     with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
         publisher.bind(endpoint)
         status: list[int] = []
-        thread = threading.Thread(target=lambda: status.append(listen(endpoint, count=3)))
+        thread = threading.Thread(target=lambda: status.append(listen(endpoint, **how)))
         thread.start()
         assert publisher.poll(10_000)
-        publisher.send_multipart([b"frame/cam1/", b'{"schema_name":"framewire.failure"}'])
-        publisher.send_multipart([b"only\x1b[31m topic"])
-        publisher.send_multipart([b"end/cam1/", source_end().model_dump_json().encode()])
+        for parts in sent:
+            publisher.send_multipart(parts)
         thread.join(10)
+    return status[0]
+
+
+def test_message_that_breaks_the_contract_is_named_counted_and_makes_the_status_1(
+    endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    topic, header, payload = parts_of(frame_result(0), 0)
+    sent = (
+        [topic, header, b'{"schema_name":"framewire.failure"}'],
+        [topic, header.replace(b'"v":1', b'"v":2'), payload],
+        [b"only\x1b[31m topic"],
+        parts_of(source_end(), 0),
+    )
+    assert listened_to(endpoint, *sent, count=4) == 1
     printed = capsys.readouterr()
-    assert status == [1]
-    assert "frame/cam1/: breaks the contract: framewire.failure.source_id: Field req" in printed.err
-    assert "only�[31m topic: breaks the contract" in printed.err
-    assert "1 messages (cam1 1); 2 broke the contract" in printed.err
+    broken = "broken_message: frame/cam1/: breaks the contract: framewire.failure.source_id: Field"
+    assert broken in printed.err
+    assert (
+        "unknown_version: frame/cam1/: the wire's version is 2, this reads up to 1" in printed.err
+    )
+    assert "only�[31m topic: expected topic, header and payload, got 1 parts" in printed.err
+    assert "1 messages (cam1 1); 3 could not be read" in printed.err
     assert len(printed.out.splitlines()) == 1
+
+
+def test_loss_and_restart_are_told_and_a_loss_makes_the_status_1(
+    endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = [parts_of(frame_result(i), i) for i in (0, 1, 5)]
+    sent += [parts_of(frame_result(0), 0, publisher="f" * 16)]
+    assert listened_to(endpoint, *sent, count=4) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[1:] == [
+        "frame/cam1/: lost 3, numbers 2 to 4",
+        f"the publisher has been restarted: now {'f' * 16}",
+        "4 messages (cam1 4); 3 were lost",
+    ]
+
+
+def test_stats_are_figures_instead_of_messages(
+    endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = [parts_of(frame_result(i), i) for i in (0, 1, 5)]
+    assert listened_to(endpoint, *sent, count=3, stats=True, as_json=True) == 1
+    figures = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum(each["messages"] for each in figures) == 3
+    assert sum(each["missing"] for each in figures) == 3
+    assert figures[-1]["wire_ms"]["p95"] >= figures[-1]["wire_ms"]["p50"]
+    assert figures[-1]["capture_ms"]["p50"] > 0
+
+
+def test_figures_are_one_readable_line() -> None:
+    wire_ms = quantiles_of([float(n) for n in range(101)])
+    figures = Figures(
+        seconds=2.0, messages=101, bytes=4000, missing=1, wire_ms=wire_ms, capture_ms=None
+    )
+    assert str(figures) == "50.5 messages/s  2.0 kB/s  sent p50 50.0 p95 95.0 ms ago  lost 1"
+    assert quantiles_of([]) is None
+
+
+def test_silence_has_a_name(endpoint: str) -> None:
+    with pytest.raises(NoPublisher, match="nothing came for"):
+        listen(endpoint, silence_s=0.3)
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1", "5555", "http://127.0.0.1:1", ""])
@@ -145,7 +183,7 @@ def test_ctrl_c_ends_with_the_count_and_status_0(endpoint: str) -> None:
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as listener:  # fmt: skip
         assert listener.stdout
-        with published(endpoint, RUN):
+        with published(endpoint, *RUN):
             seen = [listener.stdout.readline() for _ in RUN]
         listener.send_signal(signal.SIGINT)
         _, errors = listener.communicate(timeout=10)
@@ -168,7 +206,7 @@ def test_reader_of_the_output_that_goes_away_ends_it_quietly(endpoint: str, as_j
             [sys.executable, "-c", code, endpoint],
             cwd=ROOT, stdout=write_end, stderr=subprocess.PIPE, text=True,
         ) as listener,
-        published(endpoint, RUN),
+        published(endpoint, *RUN),
     ):  # fmt: skip
         os.close(write_end)
         _, errors = listener.communicate(timeout=20)
@@ -246,6 +284,6 @@ def test_listening_leaves_no_socket_behind(
 ) -> None:
     before = held()
     for _ in range(5):
-        with published(endpoint, RUN):
+        with published(endpoint, *RUN):
             listen(endpoint, count=1)
     assert released(before)

@@ -6,35 +6,37 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import zmq
 from rich.console import Console
 
 from contracts.errors import BadSetting, NoPublisher
-from contracts.messages import LedgerCounts, Status, parse_message, topic_of
+from contracts.messages import LedgerCounts, Status, parse_message
 from scripts.status import show_status
+from sinks.zmq import ZmqSink
 from tests.messages import frame_result, source_status, status
+from tests.wire import write
 
 
 @contextmanager
 def publishing(said: Status) -> Iterator[str]:
     """The endpoint of somebody who says this again and again, between other messages."""
-    over = threading.Event()
-    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
-        port = socket.bind_to_random_port("tcp://127.0.0.1")
+    over, bound = threading.Event(), threading.Event()
+    sink = ZmqSink("tcp://127.0.0.1:*")
 
-        def publish() -> None:
-            while not over.wait(0.02):
-                for message in (frame_result(), said):
-                    payload = message.model_dump_json().encode()
-                    socket.send_multipart([topic_of(message).encode(), payload])
+    def publish() -> None:
+        sink.open()
+        bound.set()
+        while not over.wait(0.02):
+            write(sink, frame_result(), said)
+        sink.close()
 
-        thread = threading.Thread(target=publish)
-        thread.start()
-        try:
-            yield f"tcp://127.0.0.1:{port}"
-        finally:
-            over.set()
-            thread.join()
+    thread = threading.Thread(target=publish)
+    thread.start()
+    assert bound.wait(10)
+    try:
+        yield sink.bound_endpoint
+    finally:
+        over.set()
+        thread.join()
 
 
 def shown(said: Status) -> tuple[int, str]:

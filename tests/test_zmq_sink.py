@@ -18,13 +18,15 @@ import zmq
 from contracts.errors import EndpointUnavailable, NoSubscriber
 from contracts.frame import Delivery
 from contracts.messages import AnyMessage, parse_message
+from contracts.wire import Heartbeat, read_header
 from sinks.zmq import ZmqSink
-from tests.messages import frame_failure, frame_result, source_end
+from tests.messages import frame_failure, frame_result, source_end, status
 from tests.resources import held, released, resident_bytes
 
 ROOT = Path(__file__).parents[1]
 TCP = "tcp://127.0.0.1:*"
 WAIT_MS = 10_000
+NOTHING = {"sent": 0, "subscriber_behind": 0, "not_sent": 0, "message_too_large": 0}
 
 
 def write(sink: ZmqSink, message: AnyMessage, padding: int = 0) -> None:
@@ -75,9 +77,68 @@ def test_subscriber_gets_the_topic_and_a_message_that_parses(tmp_path: Path) -> 
         for message in sent:
             write(sink, message)
         received = [sub.recv_multipart() for _ in sent]
-        assert [topic for topic, _ in received] == [b"frame/cam1/", b"failure/cam1/", b"end/cam1/"]
-        assert [parse_message(payload) for _, payload in received] == sent
-        assert sink.counts() == {"sent": 3, "subscriber_behind": 0, "not_sent": 0}
+        topics = [parts[0] for parts in received]
+        assert topics == [b"frame/cam1/", b"failure/cam1/", b"end/cam1/"]
+        assert [parse_message(payload) for _, _, payload in received] == sent
+        assert sink.counts() == {**NOTHING, "sent": 3}
+
+
+def test_header_says_who_when_and_which_of_its_topic_it_is(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/out"
+    before_ns = time.time_ns()
+    with subscriber(endpoint) as sub, opened(endpoint, wait_for_subscribers=1) as sink:
+        for message in (frame_result(7), frame_failure(8), frame_result(9)):
+            write(sink, message)
+        headers = [read_header(sub.recv_multipart()) for _ in range(3)]
+    assert [(topic, header.sequence) for topic, header in headers] == [
+        ("frame/cam1/", 0), ("failure/cam1/", 0), ("frame/cam1/", 1),
+    ]  # fmt: skip
+    assert len({header.publisher for _, header in headers}) == 1
+    assert all(before_ns <= header.sent_at_ns <= time.time_ns() for _, header in headers)
+    assert headers[1][1].schema_name == "framewire.failure"
+
+
+def test_heartbeat_follows_each_status_and_the_close_and_says_how_far_each_topic_is(
+    tmp_path: Path,
+) -> None:
+    endpoint = f"ipc://{tmp_path}/out"
+    with subscriber(endpoint, "heartbeat/", "end/") as sub:
+        with opened(endpoint, wait_for_subscribers=1) as sink:
+            for message in (frame_result(0), frame_result(1), status(), source_end()):
+                write(sink, message)
+        came = [sub.recv_multipart() for _ in range(3)]
+    assert [parts[0] for parts in came] == [b"heartbeat/", b"end/cam1/", b"heartbeat/"]
+    latest = [Heartbeat.model_validate_json(parts[2]).latest for parts in (came[0], came[2])]
+    assert latest[0] == {"frame/cam1/": 1, "status/": 0}
+    assert latest[1] == {"frame/cam1/": 1, "status/": 0, "end/cam1/": 0}
+
+
+def test_one_who_asks_for_the_heartbeat_too_is_one_subscriber(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/out"
+    sink = ZmqSink(endpoint, wait_for_subscribers=2, wait_s=0.5)
+    with (
+        subscriber(endpoint, "frame/cam1/", "heartbeat/"),
+        pytest.raises(NoSubscriber, match=r"waited for 2 .* 1 came"),
+    ):
+        sink.open()
+    sink.close()
+
+
+def test_message_that_is_too_large_reaches_nobody_is_counted_logged_and_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = f"ipc://{tmp_path}/out"
+    with subscriber(endpoint) as sub:
+        sink = ZmqSink(endpoint, wait_for_subscribers=1, max_message_bytes=10_000)
+        sink.open()
+        for index in range(3):
+            write(sink, frame_result(index), padding=20_000 if index == 1 else 0)
+        sink.close()
+        headers = [read_header(sub.recv_multipart())[1] for _ in range(2)]
+    assert [header.sequence for header in headers] == [0, 2]
+    assert sink.counts() == {**NOTHING, "sent": 2, "message_too_large": 1}
+    [line] = [line for line in caplog.messages if "too_large" in line]
+    assert line.startswith("message_too_large: frame/cam1/ number 1 has 2")
 
 
 def test_bound_endpoint_says_which_port_was_chosen() -> None:
@@ -117,7 +178,7 @@ def test_open_waits_until_all_subscribers_are_there_so_that_they_miss_nothing(
     ):
         write(sink, frame_result(0))
         for sub in (first, second):
-            assert parse_message(sub.recv_multipart()[1]) == frame_result(0)
+            assert parse_message(sub.recv_multipart()[2]) == frame_result(0)
 
 
 def test_subscribers_that_do_not_come_in_time_are_an_error_that_says_how_many_came(
@@ -224,7 +285,7 @@ class Reader(threading.Thread):
         """Until the source's end."""
         with subscriber(self._endpoint, "frame/cam1/", "end/cam1/") as sub:
             while (parts := sub.recv_multipart())[0] != b"end/cam1/":
-                message = parse_message(parts[1])
+                message = parse_message(parts[2])
                 self.came.put(getattr(message, "frame_index", -1))
 
 
@@ -260,7 +321,7 @@ def received_indices(sub: "zmq.Socket[bytes]") -> list[int]:
     came = []
     with contextlib.suppress(zmq.Again):
         while True:
-            came.append(getattr(parse_message(sub.recv_multipart()[1]), "frame_index", -1))
+            came.append(getattr(parse_message(sub.recv_multipart()[2]), "frame_index", -1))
     return came
 
 
@@ -292,7 +353,7 @@ def test_message_for_which_there_is_no_memory_is_counted_and_logged_once_a_burst
         from tests.messages import frame_result
 
         logging.basicConfig(format="%(levelname)s %(message)s")
-        sink = ZmqSink("tcp://127.0.0.1:*")
+        sink = ZmqSink("tcp://127.0.0.1:*", max_message_bytes=2**30)
         sink.open()
         delivery, large = Delivery(frame_result()), bytes(2**29)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
@@ -305,7 +366,7 @@ def test_message_for_which_there_is_no_memory_is_counted_and_logged_once_a_burst
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert ran.stdout.strip() == str({"sent": 1, "subscriber_behind": 0, "not_sent": 3})
+    assert ran.stdout.strip() == str({**NOTHING, "sent": 1, "not_sent": 3})
     assert ran.stderr.count("a message was not sent: Cannot allocate memory") == 2
 
 
@@ -351,7 +412,7 @@ def test_message_written_before_close_still_arrives() -> None:
         wait_for(sink, 1)
         write(sink, source_end())
         sink.close()
-        assert parse_message(sub.recv_multipart()[1]) == source_end()
+        assert parse_message(sub.recv_multipart()[2]) == source_end()
 
 
 def test_writing_before_open_is_an_error() -> None:
