@@ -229,11 +229,11 @@ class Settings(BaseModel):
     zmq_subscribers: Annotated[int, Field(ge=0)] = 0
     """Read the first frame only when so many subscriptions have come (30 s at most)."""
 
-    jsonl: Path | None = None
-    """File to write, one JSON message a line."""
-
     zmq_max_message_megabytes: Annotated[float, Field(gt=0, le=1000)] = 16.0
     """A larger message is not published, but counted (`message_too_large`) and logged."""
+
+    jsonl: Path | None = None
+    """File to write, one JSON message a line."""
 
     video: Path | None = None
     """Annotated MP4 to write. With several sources the name must contain `{source}`."""
