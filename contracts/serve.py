@@ -1,20 +1,41 @@
 """The configuration of the HTTP service: `serve:` in a file, flags of `framewire serve`."""
 
 import ipaddress
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from contracts.messages import Score
 
+# On the command line and in the environment a list is one text.
+_SPLIT = BeforeValidator(lambda given: given.split(",") if isinstance(given, str) else given)
+
 Origin = Annotated[str, Field(pattern=r"^https?://[^/\s]+$")]
-Origins = Annotated[
-    tuple[Origin, ...],
-    Field(min_length=1),
-    # On the command line and in the environment a list is one text.
-    BeforeValidator(lambda given: given.split(",") if isinstance(given, str) else given),
+Origins = Annotated[tuple[Origin, ...], Field(min_length=1), _SPLIT]
+
+
+def _network_or_name(entry: Any) -> Any:
+    """`10.1.0.0/16` and `10.1.2.3` as a network; a host's name as URLs are compared with it."""
+    name = str(entry).strip().lower().removesuffix(".")
+    try:
+        return ipaddress.ip_network(name)
+    except ValueError as error:
+        # A name doesn't end in a number: `10.1` is no network, and no host either.
+        if re.fullmatch(r"([a-z0-9_-]{1,63}\.)*(?!([0-9]+|0x[0-9a-f]*)$)[a-z0-9_-]{1,63}", name):
+            return name
+        raise ValueError(
+            f"fetch_allow: expected a network (10.1.0.0/16) or a host's name, got {entry}"
+        ) from error
+
+
+NetworkOrName = Annotated[
+    ipaddress.IPv4Network | ipaddress.IPv6Network | str, BeforeValidator(_network_or_name)
 ]
+Allowed = Annotated[tuple[NetworkOrName, ...], Field(min_length=1), _SPLIT]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Ports = Annotated[tuple[Port, ...], Field(min_length=1), _SPLIT]
 Megabytes = Annotated[float, Field(gt=0, le=1e6)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 
@@ -84,6 +105,18 @@ class ServeSettings(BaseModel):
     max_connections: Annotated[int, Field(ge=1, le=65536)] = 512
     """Connections at once, idle ones included; further ones are turned away."""
 
+    fetch_urls: bool = False
+    """Fetch the pictures whose URLs a request gives, from public addresses."""
+
+    fetch_allow: Allowed | None = None
+    """Private networks and hosts to fetch from too (`10.1.0.0/16,images.lab`). Left out: none."""
+
+    fetch_ports: Ports | None = None
+    """Ports to fetch from. Left out: 80 and 443."""
+
+    fetch_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """A picture that takes longer to fetch fails (`url_fetch_failed`)."""
+
     @property
     def local(self) -> bool:
         """True where only this machine can reach it."""
@@ -103,6 +136,13 @@ class ServeSettings(BaseModel):
             raise ValueError("open: says that no keys are needed, but there are api_keys")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key: one is of no use without the other")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_asked_in_vain(self) -> "ServeSettings":
+        for name in ("fetch_allow", "fetch_ports"):
+            if getattr(self, name) and not self.fetch_urls:
+                raise ValueError(f"{name}: nothing is fetched while fetch_urls is false")
         return self
 
     @model_validator(mode="after")
