@@ -187,6 +187,9 @@ class Settings(BaseModel):
     masks: bool = False
     """Each detection's mask too, where the detector makes them (Mask R-CNN)."""
 
+    classifier_timeout_ms: Annotated[float, Field(gt=0)] | None = None
+    """How long classifying a batch may take; what is left then has no label. Left out: any time."""
+
     min_crop_px: Annotated[int, Field(ge=1)] = 32
     """A detection whose box is narrower or lower than this is not classified or read."""
 
@@ -279,6 +282,8 @@ class Settings(BaseModel):
             raise ValueError("zmq_subscribers: nobody can subscribe while zmq is none")
         if self.classifier_weights and self.classifier == "none":
             raise ValueError("classifier_weights: not read while classifier is none")
+        if self.classifier_timeout_ms and self.classifier == "none":
+            raise ValueError("classifier_timeout_ms: not read while classifier is none")
         if self.text_classes and self.text == "none":
             raise ValueError("text_classes: not read while text is none")
         if self.layout != "auto" and not self.detector.startswith("onnx:"):

@@ -1,6 +1,6 @@
 """One message a frame: its detections, its classifications, and how they came about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -23,6 +23,10 @@ from pipeline.text.read import NOTHING_READ, FoundText, FrameTexts
 
 CROP_TOO_SMALL = "crop_too_small"
 """A detection of the frame is not classified or read: its box has a side below `min_crop_px`."""
+CLASSIFIER_FAILED = "classifier_failed"
+"""A detection of the frame is not classified: the classifier failed on it."""
+CLASSIFIER_TIMEOUT = "classifier_timeout"
+"""A detection of the frame is not classified: `classifier_timeout_ms` was over before its turn."""
 
 
 def assemble(
@@ -35,18 +39,15 @@ def assemble(
     batch_size: int,
     texts: FrameTexts = NOTHING_READ,
 ) -> FrameResult | FrameFailure:
-    """The frame's result, validated whole; its failure where a label or text could not be read.
+    """The frame's result, validated whole; its failure where a text could not be read.
 
-    `labels` go by detection index, and may lack some. Raises ContractViolation that names the frame
-    and what is wrong.
+    `labels` go by detection index, and may lack some. A detection whose label could not be made is
+    in the result without it. Raises ContractViolation that names the frame and what is wrong.
     """
-    for carried in labels.values():
-        if isinstance(carried.label, InferenceError):
-            return fail(frame, carried.label)
     if texts.error:
         return fail(frame, texts.error)
-    unclassified = models.classifier is not None and len(labels) < len(detections)
-    too_small = (CROP_TOO_SMALL,) if unclassified or texts.left_out else ()
+    too_small = models.classifier is not None and len(labels) < len(detections)
+    degraded = [CROP_TOO_SMALL] if too_small or texts.left_out else []
     try:
         return FrameResult(
             image_id=frame.image_id,
@@ -64,11 +65,19 @@ def assemble(
             batch_size=batch_size,
             stage_ms=stage_ms,
             models=models,
-            degraded=(*frame.degraded, *too_small),
+            degraded=(*frame.degraded, *degraded, *_unlabelled(labels)),
         )
     except ValidationError as error:
         faults = "; ".join(f"{item['loc']}: {item['msg']}" for item in error.errors())
         raise ContractViolation(f"{frame.source_id}#{frame.frame_index}: {faults}") from error
+
+
+def _unlabelled(labels: Mapping[int, CarriedLabel[Label]]) -> Iterator[str]:
+    """Why there are labels that were not made."""
+    if any(isinstance(carried.label, InferenceError) for carried in labels.values()):
+        yield CLASSIFIER_FAILED
+    if any(carried.label is None for carried in labels.values()):
+        yield CLASSIFIER_TIMEOUT
 
 
 def _classifications(

@@ -28,8 +28,8 @@ class CarriedLabel(Generic[Made]):
     width_px: float
     height_px: float
     label: Made | InferenceError | None = None
-    """None until the model has spoken, which it has when the results are assembled; the error
-    where it could not."""
+    """None until the model has spoken, and where there was no time for it; the error where it
+    could not."""
 
     @property
     def is_made(self) -> bool:

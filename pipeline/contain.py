@@ -22,6 +22,18 @@ log = logging.getLogger("framewire.pipeline")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Crops:
+    """What came of the crops of one batch."""
+
+    classified: int = 0
+    failed: int = 0
+    late: int = 0
+    """There was no time for them."""
+    error: InferenceError | None = None
+    """Of the last one that failed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Health:
     """How the inference thread is at one moment."""
 
@@ -37,6 +49,8 @@ class Health:
     """Calls of a model that were made again, on fewer frames or crops."""
     rebuilds: int = 0
     """How often the models were loaded again because they kept failing."""
+    crops: Crops = Crops()
+    """Of the last batch."""
 
 
 class InferenceHealth:
@@ -49,9 +63,13 @@ class InferenceHealth:
         """It is ready."""
         self.now = dataclasses.replace(self.now, ready=True, reasons=())
 
-    def fails(self, reason: str) -> None:
+    def fails(self, *reasons: str) -> None:
         """It is not ready, and why."""
-        self.now = dataclasses.replace(self.now, ready=False, reasons=(reason,))
+        self.now = dataclasses.replace(self.now, ready=False, reasons=reasons)
+
+    def saw_crops(self, crops: Crops) -> None:
+        """What came of a batch's."""
+        self.now = dataclasses.replace(self.now, crops=crops)
 
     def count(self, name: str) -> None:
         """One more of `batches`, `oom_events`, `retries` or `rebuilds`."""

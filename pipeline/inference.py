@@ -17,6 +17,7 @@ from pipeline.admit import admit
 from pipeline.assemble import assemble, fail
 from pipeline.batcher import Batcher, Taken
 from pipeline.breaker import Breaker
+from pipeline.budget import Budget
 from pipeline.carry import Carried, CarriedLabel
 from pipeline.classify import Classifier, Label
 from pipeline.contain import InferenceHealth, contain, without_trace
@@ -67,6 +68,7 @@ class Pipeline:
     views: dict[str, View] = dataclasses.field(default_factory=dict)
     health: InferenceHealth = dataclasses.field(default_factory=InferenceHealth)
     text: TextHead | None = None
+    budget: Budget = dataclasses.field(default_factory=Budget)
 
     @property
     def models(self) -> Models:
@@ -163,7 +165,7 @@ def _infer_or_refuse(
     pipeline: Pipeline, breaker: Breaker, frames: Mapping[Frame, Taken]
 ) -> Sequence[FrameResult | FrameFailure]:
     """One message a frame: what the models say of it, or that they are out of order."""
-    if breaker.retry_at_s is not None:
+    if breaker.refuses:
         return [breaker.refuse(frame) for frame in frames]
     if not frames:
         return []
@@ -176,7 +178,7 @@ def _infer_or_refuse(
     with pipeline.health.busy():
         messages = infer(pipeline, list(frames), taken_ns, wishes)
     pipeline.health.count("batches")
-    breaker.saw(messages)
+    breaker.saw(messages, pipeline.health.now.crops)
     return messages
 
 
@@ -267,6 +269,7 @@ def _label(
         pipeline.carried,
         pipeline.device,
         pipeline.min_crop_px,
+        pipeline.budget,
         watch,
         pipeline.health,
     )

@@ -5,16 +5,15 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from contracts.errors import InferenceError
 from contracts.frame import Frame
 from contracts.messages import Detection, FrameFailure
+from pipeline.budget import Budget
 from pipeline.carry import Carried, CarriedLabel
 from pipeline.classify import Classifier, Label
-from pipeline.contain import InferenceHealth, contain
+from pipeline.contain import Crops, InferenceHealth, contain
 from pipeline.crop import CropBox, crop
 from pipeline.stopwatch import Stopwatch
-
-MAX_CROPS_AT_ONCE = 64
-"""Crops that are in memory together; a batch with more of them is classified in several turns."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,12 +34,14 @@ def label_batch(
     carried: Carried[Label],
     device: torch.device,
     min_crop_px: int,
+    budget: Budget,
     watch: Stopwatch,
     health: InferenceHealth,
 ) -> list[dict[int, CarriedLabel[Label]]]:
     """For each frame the labels by detection index; detections too small to crop have none.
 
-    Crops of all frames are made and classified together; a label that can't be read is an error.
+    Crops of all frames are made and classified together. A label that could not be made is an
+    error; one that there was no time for stays None. Either is due again in the next batch.
     """
     labels: list[dict[int, CarriedLabel[Label]]] = [{} for _ in frames]
     due: list[tuple[_Candidate, CarriedLabel[Label]]] = []
@@ -49,20 +50,37 @@ def label_batch(
         label, is_due = carried.label_for(frames[candidate.position], candidate.detection)
         labels[candidate.position][candidate.index] = label
         due += [(candidate, label)] if is_due else []
+    # Each frame's surest objects first: where time is short, those are labelled.
+    due.sort(key=lambda one: one[0].index)
     images = [frame.image_hwc for frame in frames]
 
-    def read(part: Sequence[tuple[_Candidate, CarriedLabel[Label]]]) -> Sequence[Label]:
+    def read(part: Sequence[tuple[_Candidate, CarriedLabel[Label]]]) -> Sequence[Label | None]:
+        # What is tried again may find that its time is over.
+        if budget.is_over:
+            return [None] * len(part)
         boxes = [CropBox(candidate.position, candidate.detection.box) for candidate, _ in part]
-        with watch.stage("crop"):
-            crops = crop(images, boxes, classifier.transform, device)
-        with watch.stage("classify"):
-            return classifier.classify(crops)
+        with budget.time(len(part)):
+            with watch.stage("crop"):
+                crops = crop(images, boxes, classifier.transform, device)
+            with watch.stage("classify"):
+                return classifier.classify(crops)
 
-    for start in range(0, len(due), MAX_CROPS_AT_ONCE):
-        part = due[start : start + MAX_CROPS_AT_ONCE]
+    budget.begin()
+    start = 0
+    while start < len(due) and (size := budget.next_part()):
+        part = due[start : start + size]
         for (_, label), said in zip(part, contain(read, part, health), strict=True):
             label.label = said
+        start += size
+    health.saw_crops(_outcome([label for _, label in due]))
     return labels
+
+
+def _outcome(labels: Sequence[CarriedLabel[Label]]) -> Crops:
+    errors = [one.label for one in labels if isinstance(one.label, InferenceError)]
+    made = sum(one.is_made for one in labels)
+    late = len(labels) - made - len(errors)
+    return Crops(made, len(errors), late, errors[-1] if errors else None)
 
 
 def _large_enough(

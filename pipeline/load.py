@@ -9,6 +9,7 @@ import torch
 
 from contracts.errors import BadSetting
 from contracts.settings import Settings
+from pipeline.budget import MAX_CROPS_AT_ONCE, Budget
 from pipeline.carry import Carried
 from pipeline.catalog import Role, find_model
 from pipeline.classify import Classifier
@@ -19,7 +20,6 @@ from pipeline.detect.onnx import OnnxDetector
 from pipeline.detect.torchvision import TorchvisionDetector
 from pipeline.device import choose_device
 from pipeline.inference import Pipeline
-from pipeline.label import MAX_CROPS_AT_ONCE
 from pipeline.runtime import Compute
 from pipeline.text import TextReader
 from pipeline.text.read import TextHead
@@ -59,6 +59,7 @@ def load_pipeline(settings: Settings, lowest_score: float = 1.0) -> Pipeline:
         Carried(settings.classify_every),
         settings.track,
         text=text,
+        budget=Budget(settings.classifier_timeout_ms),
     )
 
 

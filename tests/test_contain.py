@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import ContractViolation, InferenceError, OutOfMemory, WeightsUnavailable
-from contracts.messages import FrameFailure, FrameResult
+from contracts.messages import FrameResult
 from pipeline.classify import Label
 from pipeline.contain import Health, InferenceHealth, contain, without_trace
 from pipeline.inference import Pipeline, infer
@@ -225,25 +225,6 @@ def test_memory_that_runs_out_for_crops_halves_the_crops_and_costs_no_frame() ->
     assert [len(one.classifications) for one in results if isinstance(one, FrameResult)] == [3, 3]
     assert classifier.batch_sizes == [6, 3, 1, 2, 3, 1, 2]
     assert pipeline.health.now.oom_events == 3
-
-
-class DarkHater(BrightnessClassifier):
-    """Raises where a crop is dark."""
-
-    def classify(self, crops: torch.Tensor) -> list[Label]:
-        labels = super().classify(crops)
-        if any(label.class_id == 0 for label in labels):
-            raise RuntimeError("too dark")
-        return labels
-
-
-def test_a_crop_that_can_not_be_classified_fails_its_frame_and_no_other() -> None:
-    white, black = np.full((48, 64, 3), 255, np.uint8), np.zeros((48, 64, 3), np.uint8)
-    frames = [frame(0, image_hwc=white), frame(1, image_hwc=black), frame(2, image_hwc=white)]
-    first, failure, last = infer(Pipeline(FixedDetector(BIG), DarkHater(), CPU), frames)
-    assert isinstance(failure, FrameFailure)
-    assert (failure.code, failure.message) == ("inference_error", "RuntimeError: too dark")
-    assert [one.schema_name for one in (first, last)] == ["framewire.frame"] * 2
 
 
 def test_a_frame_that_is_tried_again_is_seen_by_the_tracker_once() -> None:

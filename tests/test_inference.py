@@ -16,7 +16,7 @@ import torch
 from contracts.errors import DecodeError, OutOfMemory
 from contracts.frame import Delivery, Frame, StreamItem
 from contracts.messages import FrameFailure, FrameResult, SourceEnd
-from pipeline import label
+from pipeline.budget import MAX_CROPS_AT_ONCE
 from pipeline.carry import Carried
 from pipeline.classify import Label
 from pipeline.detect import RawDetections
@@ -230,11 +230,11 @@ def test_the_classifier_gets_all_crops_of_a_batch_together() -> None:
 
 def test_very_many_crops_are_classified_in_turns_and_none_is_lost() -> None:
     classifier = BrightnessClassifier()
-    count = label.MAX_CROPS_AT_ONCE + 3
+    count = MAX_CROPS_AT_ONCE + 3
     [result] = infer(pipeline(FixedDetector(*[BIG] * count), classifier), [frame(0)])
     assert isinstance(result, FrameResult)
     assert [c.detection_index for c in result.classifications] == list(range(count))
-    assert classifier.batch_sizes == [label.MAX_CROPS_AT_ONCE, 3]
+    assert classifier.batch_sizes == [MAX_CROPS_AT_ONCE, 3]
 
 
 def test_without_a_classifier_nothing_is_cropped_and_nothing_is_degraded() -> None:
