@@ -114,10 +114,13 @@ class NetworkReader:
         came_s = time.monotonic()
         try:
             for packet in self._container.demux():
+                too_late = time.monotonic() - came_s > self._read_timeout_s
                 if packet.stream.index == self._stream_index and packet.size:
                     yield packet
                     came_s = time.monotonic()
-                elif time.monotonic() - came_s > self._read_timeout_s:
+                if too_late:
+                    # A picture that comes then is the last one: FFmpeg's parser had it until the
+                    # time was over, and to say so FFmpeg would take the same time once more.
                     raise Stalled(f"{self._shown}: no picture for {self._read_timeout_s:g} s")
         except av.FFmpegError as error:
             raise reading_error(error, self._uri) from scrubbed(error)
