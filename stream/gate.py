@@ -106,24 +106,3 @@ class Gate:
     def _left_out_before(self, pts_s: float | None) -> Iterator[Skipped]:
         while pts_s is not None and self._undecided_s and self._undecided_s[0] < pts_s:
             yield Skipped(self._undecided_s.pop(0))
-
-
-class Damage:
-    """Whether pictures may show a loss: from a packet that the demuxer marked to the next keyframe.
-
-    The mark may stand at the packet before the damaged one: FFmpeg's parser gives a frame out when
-    the next one begins, with what it knows by then.
-    """
-
-    def __init__(self) -> None:
-        self._n_packets: int | None = None
-
-    def shows(self, packet: "Packet[Any]") -> bool:
-        """For each packet in turn: what is decoded now is damaged."""
-        if packet.is_corrupt:
-            self._n_packets = 0
-        elif self._n_packets is not None:
-            self._n_packets += 1
-            if packet.is_keyframe and self._n_packets > 1:
-                self._n_packets = None
-        return self._n_packets is not None

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import av
 from av.format import Flags as FormatFlags
 
-from contracts.errors import Ended, Stalled, StreamLost
+from contracts.errors import DecodeError, Ended, Stalled, StreamLost
 from contracts.uris import without_credentials
 from stream.connect import connect
+from stream.damage import Damage
 from stream.decode import Decoder
-from stream.gate import Damage, Gate
+from stream.gate import Gate
 from stream.hardware import check_hardware, decodes_in_hardware, hardware_decoder
 from stream.lag import Lag
 from stream.lost import reading_error, scheme_of, scrubbed
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_DECODER_THREADS = 4
 NO_TAG = "\0\0\0\0"
+RTP = ("rtsp", "rtsps")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = logging.getLogger("framewire.stream")
@@ -75,7 +77,8 @@ class NetworkReader:
         time_base = None if untimed else stream.time_base
         self._decoder = Decoder(context, time_base, self._shown, options.max_frame_pixels)
         self._gate = Gate(self._decoder)
-        self._damage = Damage()
+        # FFmpeg's RTP counts the packets that are missing, and tells nobody but its log.
+        self._damage = Damage(lossy=options.transport == "udp" and scheme_of(uri) in RTP)
         self._lag = Lag()
 
     def pictures(self) -> Iterator[Reading]:
@@ -102,8 +105,10 @@ class NetworkReader:
         for packet in self._packets():
             clock_s = self._decoder.seconds(_stream_clock(packet))
             lag_s = self._lag.of(clock_s, time.monotonic())
-            damaged = self._damage.shows(packet)
+            damaged = self._damage.shows(packet, self._decoder.seconds(packet.dts))
             for reading in self._gate.decode(packet, self.skip):
+                if _is_damaged(reading):
+                    self._damage.found()
                 yield self._complete(reading, lag_s, damaged)
 
     def _packets(self) -> "Iterator[Packet[Any]]":
@@ -168,6 +173,13 @@ class NetworkReader:
     def _fall_back(self, reason: str) -> None:
         self.hardware_failed = True
         log.warning("%s: decoded in software: %s", self._shown, reason)
+
+
+def _is_damaged(reading: Latent | Unreadable | Skipped) -> bool:
+    """Where the decoder says so itself."""
+    if isinstance(reading, Latent):
+        return bool(reading.degraded)
+    return isinstance(reading, Unreadable) and isinstance(reading.error, DecodeError)
 
 
 def _stream_clock(packet: "Packet[Any]") -> int | None:
