@@ -12,7 +12,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -24,11 +24,24 @@ from tests.mount import Mount
 
 REPOSITORY = Path(__file__).parents[1]
 SERVER = ("/usr/bin/python3", "-m", "tests.rtsp_server")
+MAX_RETRY_S = 0.5
+"""Of a `camera`, unless it says otherwise."""
 
 
 def camera_number(image_hwc: NDArray[np.uint8]) -> int:
     """The number, 0 to 65535, that the camera painted into this frame."""
     return number_in(image_hwc) + 256 * number_in(image_hwc[::-1])
+
+
+def camera(url: str, name: str = "cam", **settings: Any) -> dict[str, Any]:
+    """Settings of a source whose time-outs and waits are short enough for a test."""
+    short = {
+        "open_timeout_s": 3,
+        "stall_timeout_s": 3,
+        "first_retry_s": 0.1,
+        "max_retry_s": MAX_RETRY_S,
+    }
+    return {"uri": url, "id": name, **short, **settings}
 
 
 @functools.cache

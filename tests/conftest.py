@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import get_model
 
 from pipeline.classify.torchvision import BUILDER_ARGUMENTS
+from tests.cameras import RtspServer, camera
+from tests.mount import Mount
+from tests.resources import held, released
 
 # How long an example takes says nothing here: the machine may be doing other things.
 hypothesis.settings.register_profile(
@@ -45,6 +49,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no ../shared beside the repository"))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What came of each fault, as its test recorded it."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    outcomes = [
+        (report.nodeid.rpartition("::test_")[2].replace("_", " "), outcome)
+        for report in reports
+        for name, outcome in report.user_properties
+        if name == "outcome" and report.when == "call"
+    ]
+    if outcomes:
+        terminalreporter.section("faults")
+    for fault, outcome in outcomes:
+        terminalreporter.line(f"{fault}\n    {outcome}")
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """A command that a test runs in this process sets its logging up; the next test has its own."""
@@ -53,6 +72,23 @@ def _logging_as_it_was() -> Iterator[None]:
     yield
     root.handlers = handlers
     logger.setLevel(level)
+
+
+@pytest.fixture
+def leaves_nothing() -> Iterator[None]:
+    """The test leaves no file open, no thread running and no process unburied."""
+    before = held()
+    yield
+    assert released(before), f"{held()} files and threads are held, before it were {before}"
+    children = psutil.Process().children()
+    assert [child for child in children if child.status() == psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.fixture(scope="session")
+def steady() -> Iterator[dict[str, Any]]:
+    """A camera of 15 frames/s that nothing happens to, for tests of what happens to another one."""
+    with RtspServer(Mount("steady", fps=15)) as server:
+        yield camera(server.url("steady"), "steady")
 
 
 @pytest.fixture(scope="session")
