@@ -91,6 +91,7 @@ class BadSetting(FramewireError):
 
     code = "bad_setting"
     exit_status = 2
+    http_status = 400
 
 
 class ModelError(FramewireError):
@@ -145,6 +146,7 @@ class SourceNotFound(SourceError):
 
     code = "source_not_found"
     exit_status = 3
+    http_status = 400
 
 
 class NotAVideo(SourceError):
@@ -292,7 +294,7 @@ class DiskFull(SinkError):
 
 
 class EndpointUnavailable(SinkError):
-    """The ZeroMQ endpoint can't be bound: it is in use, or not an address of this machine."""
+    """An address can't be listened on: it is in use, or not an address of this machine."""
 
     code = "endpoint_unavailable"
     exit_status = 3
