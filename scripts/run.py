@@ -13,6 +13,7 @@ from types import FrameType
 from contracts.errors import FramewireError
 from contracts.secrets import resolve_secrets
 from contracts.settings import Settings
+from pipeline.assemble import CLASSIFIER_FAILED
 from pipeline.load import load_pipeline
 from scripts.console import console, progress_bars
 from scripts.report import check_writable, show, summarise, write_summary
@@ -66,6 +67,9 @@ def _conclude(this_run: Run) -> int:
     ends = [end for end in this_run.report.ends.values() if end.code]
     for end in ends:
         console.print(f"framewire: {end.code}: {end.message}", soft_wrap=True)
+    # They have results, but not what was asked for.
+    if without_labels := this_run.report.degraded[CLASSIFIER_FAILED]:
+        failed[CLASSIFIER_FAILED] = without_labels
     if failed and not ends:
         console.print(
             "framewire: " + ", ".join(f"{code}: {n} frames" for code, n in failed.items())

@@ -2,7 +2,9 @@
 
 import dataclasses
 import logging
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,9 @@ from pipeline.inference import Pipeline, infer
 from pipeline.load import load_pipeline
 from pipeline.track import Tracks
 from pipeline.view import View
+from scripts.run import _conclude, _summary
+from scripts.wiring import Run
+from tests.clips import FFV1, write_clip
 from tests.frames import BrightnessClassifier, FaultyDetector, FixedDetector, frame
 from tests.inference_line import InferenceLine
 from tests.test_uploads import Waiter, offer
@@ -135,7 +140,10 @@ def test_the_detectors_own_failure_stays_one() -> None:
 
 
 def budgeted(
-    count: int, timeout_ms: float | None, crop_ms: float = 10.0, fault: Callable[[], None] = int
+    count: int,
+    timeout_ms: float | None,
+    crop_ms: float = 10.0,
+    fault: Callable[[], None] = lambda: None,
 ) -> tuple[Pipeline, SlowClassifier]:
     """A pipeline that finds so many things, whose classifier takes so long for each."""
     clock = Clock()
@@ -236,6 +244,10 @@ def line_of(classifier: BrightnessClassifier, rebuild: Callable[[], Pipeline]) -
     )
 
 
+def is_ready(line: InferenceLine) -> bool:
+    return line.pipeline.health.now.ready
+
+
 def file_job(line: InferenceLine, n_frames: int) -> list[FrameResult]:
     source = line.add()
     source.put(*(frame(index) for index in range(n_frames)))
@@ -302,13 +314,13 @@ def test_one_that_works_again_by_itself_is_not_loaded_again() -> None:
         for index in range(4):
             source.put(frame(index))
             line.take()
-        assert not line.pipeline.health.now.ready
+        assert not is_ready(line)
         classifier.mended = True
         source.put(frame(4))
         line.take()
         source.put(frame(5))
         line.take()
-        assert line.pipeline.health.now.ready
+        assert is_ready(line)
         source.end()
         line.take()
 
@@ -353,6 +365,20 @@ def test_a_single_picture_is_answered_without_labels_too() -> None:
         answer = waiter.result()
     assert isinstance(answer, FrameResult)
     assert (len(answer.detections), answer.degraded) == (1, ("classifier_failed",))
+
+
+def test_a_run_counts_it_and_its_exit_status_says_that_something_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", 6, FFV1)
+    settings = {"sources": [str(clip)], "zmq": "none"}
+    pipeline = Pipeline(FixedDetector(BIG), FailingClassifier(), CPU)
+    this_run = Run(Settings.model_validate(settings), lambda: pipeline, threading.Event())
+    this_run.execute()
+    assert _summary(this_run, None)["degraded"] == {"classifier_failed": 6}
+    assert this_run.feeds["clip"].ledger.counts().delivered == 6
+    assert _conclude(this_run) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "framewire: classifier_failed: 6 frames"
 
 
 def test_the_settings_say_how_long_and_refuse_it_where_nothing_is_classified() -> None:
