@@ -156,4 +156,9 @@ class ServeSettings(BaseModel):
                 f"max_upload_megabytes: {self.max_upload_megabytes:g} is above "
                 f"max_request_megabytes {self.max_request_megabytes:g}"
             )
+        if self.max_request_megabytes > self.max_memory_megabytes:
+            raise ValueError(
+                f"max_request_megabytes: {self.max_request_megabytes:g} is above "
+                f"max_memory_megabytes {self.max_memory_megabytes:g}"
+            )
         return self

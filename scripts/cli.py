@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 from contracts.errors import BadSetting, FramewireError, InferenceHung, InternalError
+from contracts.serve import ServeSettings
 from contracts.settings import Settings
 from scripts.arguments import arguments_out_of_sight
 
@@ -74,6 +76,12 @@ _source_option = click.option(
     help="A video file, a webcam (0, /dev/video0), an image, a folder or a pattern (shots/*.jpg). "
     "May be given several times.",
 )
+_log_level_option = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
 _config_option = click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML with settings."
 )
@@ -81,7 +89,16 @@ _config_option = click.option(
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """One option for each setting, named, described and defaulted as in `contracts.settings`."""
-    for name, field in reversed(Settings.model_fields.items()):
+    return _source_option(_config_option(_options_of(Settings, command)))
+
+
+def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for what `contracts.serve` adds."""
+    return _options_of(ServeSettings, command)
+
+
+def _options_of(model: type[BaseModel], command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, field in reversed(model.model_fields.items()):
         if name in ("sources", "serve"):
             continue
         text = (field.description or "").replace("`", "")
@@ -93,17 +110,18 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
             command = switch(command)
         else:
             command = click.option(flag, name, metavar="VALUE", help=text)(command)
-    return _source_option(_config_option(command))
+    return command
 
 
 def _settings_from(
-    sources: tuple[str, ...], config: Path | None, **flags: str | bool | None
+    sources: tuple[str, ...], config: Path | None, *, needs_source: bool = True, **flags: Any
 ) -> Settings:
     """What `setting_options` collected, over the environment, over the file."""
     from scripts.configure import load_settings
 
     given = {name: value for name, value in flags.items() if value is not None}
-    return load_settings({**given, **({"sources": sources} if sources else {})}, config)
+    flags = {**given, **({"sources": sources} if sources else {})}
+    return load_settings(flags, config, needs_source=needs_source)
 
 
 @click.group(context_settings=CONTEXT)
@@ -122,12 +140,7 @@ def commands() -> None:
 
 
 @commands.command("run", context_settings=CONTEXT)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-)
+@_log_level_option
 @setting_options
 def run_command(log_level: str, **given: Any) -> int:
     """Run the pipeline over one or more sources until they end, or until Ctrl-C.
@@ -142,6 +155,43 @@ def run_command(log_level: str, **given: Any) -> int:
 
     set_up_logging(log_level)
     return run(settings)
+
+
+@commands.command("serve", context_settings=CONTEXT)
+@_log_level_option
+@setting_options
+@serve_options
+def serve_command(log_level: str, **given: Any) -> int:
+    """Answer pictures over HTTP, beside the sources, until Ctrl-C or SIGTERM.
+
+    The settings of `framewire run` hold here too, but no source is needed: they come and go over
+    HTTP. Those of the service are under `serve:` in the YAML file, and FRAMEWIRE_SERVE_PORT in the
+    environment. Exit status: 0 it was stopped and all is answered, 1 something broke it off, 2 it
+    was asked wrongly, 3 it could not start.
+    """
+    named = {name: given.pop(name) for name in ServeSettings.model_fields}
+    serve = {name: value for name, value in named.items() if value is not None}
+    settings = _settings_from(**given, serve=serve or None, needs_source=False)
+    from scripts.console import set_up_logging
+    from scripts.serve import serve as run_service
+
+    set_up_logging(log_level)
+    return run_service(settings)
+
+
+@commands.command("api-key", context_settings=CONTEXT)
+@click.argument("name")
+@click.option("--scopes", default="detect,read", show_default=True, help="Of detect, read, admin.")
+def api_key_command(name: str, scopes: str) -> int:
+    """Make a key for NAME, and its line for the file of `framewire serve --api-keys FILE`.
+
+    The key is shown this once: the file has only its hash.
+    """
+    from sinks.http.keys import new_key
+
+    key, line = new_key(name, scopes.split(","))
+    click.echo(f"key   {key}\nline  {line}")
+    return 0
 
 
 @commands.command("verify", context_settings=CONTEXT)

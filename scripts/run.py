@@ -37,13 +37,18 @@ def run(settings: Settings) -> int:
             check_writable(settings.summary)
         this_run = Run(settings, functools.partial(load_pipeline, settings), stop)
         broken_off = _execute(this_run)
-    summary = _summary(this_run, broken_off)
-    show(summary, console)
-    if settings.summary:
-        write_summary(summary, settings.summary)
+    tell(this_run, broken_off)
     if broken_off:
         raise broken_off
     return _conclude(this_run)
+
+
+def tell(this_run: Run, broken_off: FramewireError | None) -> None:
+    """The summary is shown, and written where that was asked for. Raises OutputUnwritable."""
+    summary = _summary(this_run, broken_off)
+    show(summary, console)
+    if this_run.settings.summary:
+        write_summary(summary, this_run.settings.summary)
 
 
 def _execute(this_run: Run) -> FramewireError | None:
@@ -62,14 +67,14 @@ def _execute(this_run: Run) -> FramewireError | None:
 def _conclude(this_run: Run) -> int:
     """0, or the last lines that say what failed: 1, and 3 where no frame came from any source."""
     failed: Counter[str] = Counter()
+    # They have results, but not what was asked for.
+    if without_labels := this_run.report.degraded[CLASSIFIER_FAILED]:
+        failed[CLASSIFIER_FAILED] = without_labels
     for feed in this_run.feeds.values():
         failed.update(feed.ledger.counts().failed)
     ends = [end for end in this_run.report.ends.values() if end.code]
     for end in ends:
         console.print(f"framewire: {end.code}: {end.message}", soft_wrap=True)
-    # They have results, but not what was asked for.
-    if without_labels := this_run.report.degraded[CLASSIFIER_FAILED]:
-        failed[CLASSIFIER_FAILED] = without_labels
     if failed and not ends:
         console.print(
             "framewire: " + ", ".join(f"{code}: {n} frames" for code, n in failed.items())

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from contracts.messages import FrameResult, SourceEnd, parse_message
+from contracts.serve import ServeSettings
 from contracts.settings import Settings
 from scripts.cli import guarded, main
 from scripts.console import set_up_logging
@@ -60,6 +61,11 @@ def test_help_lists_the_commands_and_every_setting(capsys: pytest.CaptureFixture
     flags = [f"--{name.replace('_', '-')}" for name in names]
     assert "--serve" not in out
     assert all(flag in out for flag in ("--source", "--config", *flags))
+    status, out, _ = framewire(capsys, "serve", "--help")
+    assert status == 0
+    of_serve = [f"--{name.replace('_', '-')}" for name in ServeSettings.model_fields]
+    assert all(f"{flag} " in out or f"{flag} /" in out for flag in (*flags, *of_serve))
+    assert not ServeSettings.model_fields.keys() & Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_settings_of_the_service_come_from_all_three_places_one_by_one(tmp_path:
         ("serve: {tls_key: k.pem}", {}, "one is of no use without the other"),
         ("serve: {timeout_ms: 70000}", {}, "timeout_ms: 70000 is above max_timeout_ms 60000"),
         ("serve: {max_upload_megabytes: 200}", {}, "max_upload_megabytes: 200 is above"),
+        ("serve: {max_memory_megabytes: 50}", {}, "max_request_megabytes: 100 is above"),
         ("serve: {allowed_origins: ['*']}", {}, "serve.allowed_origins.0: string should match"),
     ],
 )

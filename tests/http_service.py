@@ -1,0 +1,121 @@
+"""The HTTP service as it runs, with small models: real run, real uvicorn, real connections."""
+
+import contextlib
+import dataclasses
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import torch
+
+from contracts.settings import Settings
+from pipeline.inference import Pipeline
+from scripts.serve import open_run, read_keys_of, run_and_serve
+from scripts.wiring import Run
+from sinks.http.server import bind, listen, tls_of, url_of
+from tests.frames import BrightnessClassifier, FixedDetector
+from tests.picture_corpus import JPEG
+
+PATIENCE_S = 60.0
+BOX = (4.0, 4.0, 60.0, 60.0)
+FORM = {"file": ("photo.jpg", JPEG, "image/jpeg")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """A service that runs: where, what runs there, and how to end it."""
+
+    url: str
+    address: tuple[str, int]
+    run: Run
+    client: httpx.Client
+    stop: threading.Event
+    thread: threading.Thread
+
+    def connect(self) -> socket.socket:
+        """A connection of its own, to say on it what no client would."""
+        return socket.create_connection(self.address, PATIENCE_S)
+
+    def say(self, request: bytes) -> bytes:
+        """Everything that comes back until the service closes the connection."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return read_all(connection)
+
+    def detect(self, data: bytes = JPEG, **options: Any) -> httpx.Response:
+        """Sends a picture as the body."""
+        headers = {"content-type": "application/octet-stream", **options.pop("headers", {})}
+        return self.client.post("/detect", content=data, headers=headers, **options)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Up to the end, also where it comes as a reset."""
+    read = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            read += piece
+    return read
+
+
+def code_of(answer: httpx.Response) -> str | None:
+    """The problem's code; None where it is no problem."""
+    if answer.headers["content-type"] != "application/problem+json":
+        return None
+    problem = answer.json()
+    assert problem["status"] == answer.status_code
+    assert problem["type"] == f"urn:framewire:{problem['code']}"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["trace_id"] in answer.headers["traceparent"]
+    return str(problem["code"])
+
+
+@contextlib.contextmanager
+def serving(
+    detector: FixedDetector | None = None,
+    serve: dict[str, Any] | None = None,
+    pipeline: Pipeline | None = None,
+    **settings: Any,
+) -> Iterator[Served]:
+    """A service on a port that is free; at the end it was stopped, and nothing went wrong."""
+    given = {"zmq": "none", "max_frame_megapixels": 1, **settings}
+    settled = Settings.model_validate({**given, "serve": {"port": 0, **(serve or {})}})
+    small = pipeline or Pipeline(
+        detector or FixedDetector(BOX), BrightnessClassifier(), torch.device("cpu")
+    )
+    failures: list[BaseException] = []
+    stop = threading.Event()
+    with bind(settled.serve) as listener:
+        run = open_run(settled, lambda: small)
+        keys, tls = read_keys_of(settled), tls_of(settled.serve)
+
+        def work() -> None:
+            try:
+                run_and_serve(run, listener, stop, keys, tls)
+            except BaseException as failure:
+                failures.append(failure)
+                # Nobody is to wait for an answer that won't come.
+                listener.close()
+
+        # Whoever connects from now on waits until it is taken.
+        listen(listener)
+        url, address = url_of(listener, "https" if tls else "http"), listener.getsockname()[:2]
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            with httpx.Client(base_url=url, timeout=PATIENCE_S, verify=_trust(settled)) as client:
+                yield Served(url, address, run, client, stop, thread)
+        finally:
+            stop.set()
+            thread.join(PATIENCE_S)
+            if failures:
+                raise failures[0]
+    assert not thread.is_alive()
+
+
+def _trust(settings: Settings) -> ssl.SSLContext | bool:
+    certificate = settings.serve.tls_certificate
+    return ssl.create_default_context(cafile=str(certificate)) if certificate else True
