@@ -155,7 +155,9 @@ class ModelIdentity(Message):
 
     name: str
     weights_sha256: Sha256 = Field(description="of the bytes that were loaded")
-    runtime: str = Field(default="torch", description="torch, openvino or onnxruntime")
+    runtime: str = Field(
+        default="torch", description="torch, compile, openvino, onnxruntime or tensorrt"
+    )
     precision: str = Field(default="float32", description="what it really computes in")
     input_size: tuple[PositiveInt, PositiveInt] | None = Field(
         default=None, description="(height, width) of what the network sees; null: it varies"

@@ -25,6 +25,7 @@ from contracts.frame import Frame, still_frame
 from pipeline.detect import Detector, RawDetections, Thresholds
 from pipeline.detect.onnx import OnnxDetector
 from pipeline.runtime import AskedRuntime, Compute, Precision
+from pipeline.runtime.choose import TAKES
 from stream.images import read_image
 
 MIN_SCORE = 0.001
@@ -122,7 +123,7 @@ def _print(detector: Detector, figures: dict[str, float]) -> None:
 @click.option("--annotations", type=EXISTING, required=True, help="COCO's instances_….json.")
 @click.option("--layout", default="auto", show_default=True, help="Family of the detector.")
 @click.option(
-    "--runtime", type=click.Choice(get_args(AskedRuntime)), default="auto", show_default=True
+    "--runtime", type=click.Choice(["auto", *TAKES["onnx"]]), default="auto", show_default=True
 )
 @click.option(
     "--precision", type=click.Choice(get_args(Precision)), default="float32", show_default=True
