@@ -67,6 +67,29 @@ def test_a_clock_that_runs_fast_or_slow_is_followed(rate: float) -> None:
     assert max(lags((i * FRAME_S * rate, i * FRAME_S) for i in MINUTES)) < 0.3
 
 
+@pytest.mark.parametrize(("rate", "at_first_s"), [(28.7 / 30, 0.4), (0.98, 0.4), (0.8, 1.1)])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.1])
+def test_a_clock_that_runs_slow_is_followed_after_a_few_seconds(
+    rate: float, at_first_s: float, jitter_s: float
+) -> None:
+    jitter = itertools.cycle([jitter_s, 0.0, jitter_s / 2, jitter_s / 3, 0.0])
+    arrivals = [1e5 + i * FRAME_S + next(jitter) for i in MINUTES]
+    measured = lags((i * FRAME_S * rate, at_s) for i, at_s in zip(MINUTES, arrivals, strict=True))
+    assert max(measured) < at_first_s
+    assert max(measured[25 * 20 :]) < jitter_s + 0.02
+
+
+def test_a_burst_after_a_stall_is_late_on_a_slow_clock_too() -> None:
+    begins = [(i * FRAME_S * 0.9, i * FRAME_S) for i in range(1000)]
+    burst = [((1000 + i) * FRAME_S * 0.9, 45.0) for i in range(125)]
+    goes_on = [((1125 + i) * FRAME_S * 0.9, 45 + i * FRAME_S) for i in range(1000)]
+    measured = lags(begins + burst + goes_on)
+    assert measured[1000:1125] == pytest.approx(
+        [5 - i * FRAME_S * 0.9 for i in range(125)], abs=0.6
+    )
+    assert max(measured[1140:]) < 0.6
+
+
 def test_a_stream_halted_without_a_gap_in_its_times_is_on_time_again_soon() -> None:
     begins = [(i * FRAME_S, i * FRAME_S) for i in range(1000)]
     goes_on = [(40 + i * FRAME_S, 70 + i * FRAME_S) for i in MINUTES]
