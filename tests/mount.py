@@ -28,6 +28,8 @@ class Mount:
     """Frames after which the picture halves its sides, and gets them back after as many again."""
     corrupt_every: int | None = None
     """Each so-manieth frame (h264, h265) is damaged, unless it is a key frame with SPS and PPS."""
+    clock: float = 1
+    """Seconds of the timestamps in a second."""
     jump_at: int | None = None
     """The frame from which on all timestamps are off by `jump_s`."""
     jump_s: float = 0

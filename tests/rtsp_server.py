@@ -115,7 +115,7 @@ def stamp_ns(mount: Mount, number: int) -> int:
     """The timestamp that the frame is sent with. A jump back needs a start that is late enough."""
     jump_s = mount.jump_s if mount.jump_at is not None and number >= mount.jump_at else 0
     offset_ns = int((max(0, -mount.jump_s) + jump_s) * Gst.SECOND)
-    return offset_ns + (pts_ns(mount, number) if mount.stamped else 0)
+    return offset_ns + (int(mount.clock * pts_ns(mount, number)) if mount.stamped else 0)
 
 
 def feed(source: Any, mount: Mount, stop: threading.Event) -> None:

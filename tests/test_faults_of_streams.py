@@ -26,6 +26,7 @@ MOUNTS = (
     Mount("resized", fps=FPS, resize_every=30),
     Mount("unstamped", fps=FPS, stamped=False),
     Mount("forward", fps=FPS, jump_at=3 * FPS, jump_s=3600),
+    Mount("slow", fps=FPS, clock=0.8),
     Mount("back", fps=FPS, jump_at=3 * FPS, jump_s=-3600),
 )
 
@@ -100,6 +101,22 @@ def test_a_clock_that_jumps_an_hour_makes_no_frame_stale(
     jumps = [b - a for a, b in itertools.pairwise(times) if abs(b - a - 1 / FPS) > 0.01]
     assert len(jumps) == 1
     record_property("outcome", f"{len(numbers)} frames in a row over {jumps[0]:.1f} s; {live.kept}")
+
+
+def test_a_clock_that_runs_slow_makes_no_frame_stale_once_it_is_known(
+    server: RtspServer, steady: dict[str, Any], record_property: Record
+) -> None:
+    with LiveRun(camera(server.url("slow"), queue_depth=32), steady) as live:
+        # By then a frame seems to be late by more than a second.
+        live.wait_for(lambda: live.status("cam").ledger.captured > 7 * FPS, "seven seconds")
+        stale = live.status("cam").ledger.dropped.get("stale", 0)
+        with live.keeping(cam=FPS, steady=15):
+            live.wait_for_results("cam", 3 * FPS)
+    assert live.status("cam").ledger.dropped.get("stale", 0) == stale
+    assert stale < FPS
+    record_property(
+        "outcome", f"{len(live.results('cam'))} results, {stale} stale at first; {live.kept}"
+    )
 
 
 def test_frames_that_all_bear_one_stamp_are_delivered(
