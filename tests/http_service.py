@@ -5,7 +5,8 @@ import dataclasses
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -60,6 +61,14 @@ def read_all(connection: socket.socket) -> bytes:
     return read
 
 
+def until(fact: Callable[[], bool]) -> None:
+    """The fact has come true, which nothing else tells."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not fact():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.002)
+
+
 def code_of(answer: httpx.Response) -> str | None:
     """The problem's code; None where it is no problem."""
     if answer.headers["content-type"] != "application/problem+json":
@@ -84,7 +93,10 @@ def serving(
     given = {"zmq": "none", "max_frame_megapixels": 1, **settings}
     settled = Settings.model_validate({**given, "serve": {"port": 0, **(serve or {})}})
     small = pipeline or Pipeline(
-        detector or FixedDetector(BOX), BrightnessClassifier(), torch.device("cpu")
+        detector or FixedDetector(BOX),
+        BrightnessClassifier(),
+        torch.device("cpu"),
+        settled.min_score,
     )
     failures: list[BaseException] = []
     stop = threading.Event()
