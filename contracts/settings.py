@@ -29,7 +29,7 @@ WhenFull = Literal["block", "drop_oldest"]
 RuntimeName = Literal["torch", "compile", "openvino", "onnxruntime", "tensorrt"]
 AskedRuntime = Literal["auto", RuntimeName]
 Precision = Literal["float32", "bfloat16", "float16"]
-CAN_BE_NONE = ("zmq", "jsonl", "video", "summary")
+CAN_BE_NONE = ("zmq", "zmq_catchup", "jsonl", "video", "summary")
 
 
 def _a_device(name: str) -> str:
@@ -235,6 +235,15 @@ class Settings(BaseModel):
     zmq_max_message_megabytes: Annotated[float, Field(gt=0, le=1000)] = 16.0
     """A larger message is not published, but counted (`message_too_large`) and logged."""
 
+    zmq_catchup: str | None = None
+    """ZeroMQ endpoint where subscribers ask for what they missed; left out, nobody can."""
+
+    zmq_catchup_s: Annotated[float, Field(gt=0, le=86400)] = 30.0
+    """How long a message is kept for those who ask."""
+
+    zmq_catchup_megabytes: Annotated[float, Field(gt=0, le=1e6)] = 64.0
+    """How much is kept for those who ask, the oldest goes first."""
+
     jsonl: Path | None = None
     """File to write, one JSON message a line."""
 
@@ -280,6 +289,8 @@ class Settings(BaseModel):
         """A setting that would do nothing is refused: whoever wrote it expects something of it."""
         if self.zmq_subscribers and not self.zmq:
             raise ValueError("zmq_subscribers: nobody can subscribe while zmq is none")
+        if self.zmq_catchup and not self.zmq:
+            raise ValueError("zmq_catchup: nothing can be missed while zmq is none")
         if self.classifier_weights and self.classifier == "none":
             raise ValueError("classifier_weights: not read while classifier is none")
         if self.classifier_timeout_ms and self.classifier == "none":

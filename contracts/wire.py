@@ -16,6 +16,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 from contracts.errors import BrokenMessage, UnknownVersion
 from contracts.messages import (
     AnyMessage,
+    Code,
     FrameFailure,
     FrameResult,
     Message,
@@ -48,6 +49,29 @@ class Heartbeat(Message):
     schema_name: Literal["framewire.heartbeat"] = "framewire.heartbeat"
     schema_version: Literal[1] = 1
     latest: dict[str, NonNegativeInt] = Field(description="topic to its latest sequence")
+
+
+class CatchupRequest(Message):
+    """Asks for messages that were published a moment ago."""
+
+    v: PositiveInt = WIRE_VERSION
+    topic: str
+    publisher: PublisherId | None = Field(description="whose sequence it is; null: whoever answers")
+    from_sequence: NonNegativeInt | None = Field(
+        description="messages of this very topic from here on; null: the last event of each topic "
+        "that begins so"
+    )
+
+
+class CatchupAnswer(Message):
+    """The first part of an answer; the parts of `count` messages follow, three each."""
+
+    v: PositiveInt = WIRE_VERSION
+    publisher: PublisherId
+    count: NonNegativeInt = 0
+    more: bool = Field(default=False, description="there are more: ask again from the next one on")
+    code: Code | None = Field(default=None, description="why there is no answer; else null")
+    message: str = ""
 
 
 VERSIONS: dict[str, int] = {

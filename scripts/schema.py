@@ -14,7 +14,7 @@ from contracts.messages import (
     SourceEvent,
     Status,
 )
-from contracts.wire import Header, Heartbeat
+from contracts.wire import CatchupAnswer, CatchupRequest, Header, Heartbeat
 
 FOLDER = Path(__file__).parents[1] / "contracts" / "schema"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -28,6 +28,8 @@ MESSAGES: dict[str, type[Message]] = {
     "image_result.json": ImageResult,
     "wire_header.json": Header,
     "heartbeat.json": Heartbeat,
+    "catchup_request.json": CatchupRequest,
+    "catchup_answer.json": CatchupAnswer,
 }
 
 

@@ -33,6 +33,7 @@ from sinks.jsonl import JsonlSink
 from sinks.sink import Sink
 from sinks.video import VideoSink
 from sinks.zmq import ZmqSink
+from sinks.zmq_catchup import Catchup, Window
 from stream.feed import Feed
 from stream.lifecycle import Lifecycle
 from stream.queue import BoundedQueue, QueueClosed, QueueCounts
@@ -298,7 +299,15 @@ def _make_sinks(settings: Settings, stop: threading.Event) -> list[Sink]:
                 settings.zmq,
                 settings.zmq_subscribers,
                 max_message_bytes=int(settings.zmq_max_message_megabytes * 1e6),
+                catchup=_make_catchup(settings),
                 stop=stop,
             )
         )
     return sinks
+
+
+def _make_catchup(settings: Settings) -> Catchup | None:
+    if not settings.zmq_catchup:
+        return None
+    max_bytes = int(settings.zmq_catchup_megabytes * 1e6)
+    return Catchup(settings.zmq_catchup, Window(settings.zmq_catchup_s, max_bytes))

@@ -8,6 +8,8 @@ Needs pyzmq and pydantic only. It lies here, at the other end of `sinks/zmq.py`,
 contracts, which import pydantic and nothing heavier: who only reads files needs no ZeroMQ.
 """
 
+import asyncio
+import collections
 import contextlib
 import dataclasses
 import time
@@ -20,7 +22,8 @@ import zmq.asyncio
 from contracts.errors import BadSetting, NoPublisher, WireError
 from contracts.messages import AnyMessage
 from contracts.wire import HEARTBEAT_TOPIC, Header, Heartbeat, matches, read_header, read_payload
-from sinks.loss import LossWatch, OnGap, OnRestart
+from sinks.client_catchup import fetch
+from sinks.loss import LossWatch, OnGap, OnRestart, Position
 
 # Not an endless wait: a Ctrl-C just before it would be noticed only after it.
 POLL_S = 0.2
@@ -51,6 +54,8 @@ class BaseSubscription:
         on_unreadable: OnUnreadable | None = None,
         silence_s: float | None = None,
         high_water_mark: int = 1000,
+        catchup: str | None = None,
+        resume: Position | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -59,7 +64,10 @@ class BaseSubscription:
         of the publisher before and now. `on_unreadable` gets an UnknownVersion or BrokenMessage,
         and the message is skipped; without it that is raised. `silence_s`: NoPublisher is raised
         where nothing came for so long, not even a heartbeat, which a run sends each second.
-        `high_water_mark`: so many messages wait here, further ones at the publisher.
+        `high_water_mark`: so many messages wait here, further ones at the publisher. `catchup`: the
+        endpoint that is asked for what is missing before it is told as lost, and for each source's
+        last event in the beginning. `resume`: the `position` of an earlier subscription; what was
+        published since then is missing.
         """
         self._endpoint = endpoint
         self._topics = tuple(topics) or ("",)
@@ -67,8 +75,18 @@ class BaseSubscription:
         self._on_unreadable = on_unreadable
         self._silence_s = silence_s
         self._high_water_mark = high_water_mark
+        self._catchup = catchup
+        if resume:
+            self._loss.resume(resume)
+        self._greets = catchup is not None and resume is None
+        self._waiting: collections.deque[list[bytes]] = collections.deque()
         self._opened = contextlib.ExitStack()
         self._heard_ns = 0
+
+    @property
+    def position(self) -> Position:
+        """How far it has come: a later subscription resumes there."""
+        return self._loss.position
 
     def _connect(self, socket: zmq.Socket[Any]) -> None:
         """The socket gets what is wanted, as soon as somebody publishes it. BadSetting."""
@@ -88,6 +106,31 @@ class BaseSubscription:
         if not matches(HEARTBEAT_TOPIC, self._topics):
             socket.subscribe(HEARTBEAT_TOPIC)
         self._heard_ns = time.monotonic_ns()
+
+    def _to_fetch(self, parts: list[bytes]) -> list[tuple[str, str, range | None]]:
+        """(publisher, topic, sequences) to ask for before these parts are taken."""
+        if self._catchup is None:
+            return []
+        try:
+            topic, header = read_header(parts)
+            reached = {topic: header.sequence}
+            if header.schema_name == "framewire.heartbeat":
+                beat = read_payload(topic, header, parts[2])
+                if isinstance(beat, Heartbeat):
+                    reached = {name: latest + 1 for name, latest in beat.latest.items()}
+        except WireError:
+            return []  # Told when it is taken.
+        wanted: list[tuple[str, str, range | None]] = []
+        if self._greets:
+            self._greets = False
+            wanted += [(header.publisher, prefix, None) for prefix in self._event_topics()]
+        holes = self._loss.holes(header, reached)
+        return [*wanted, *((header.publisher, name, hole) for name, hole in holes.items())]
+
+    def _event_topics(self) -> list[str]:
+        longest = (max(topic, "event/", key=len) for topic in self._topics)
+        pairs = zip(self._topics, longest, strict=True)
+        return [one for topic, one in pairs if one.startswith(topic) and one.startswith("event/")]
 
     def _take(self, parts: list[bytes]) -> Received | None:
         """None where there is nothing to hand on: a heartbeat, a repetition, one to be skipped."""
@@ -145,9 +188,15 @@ class Subscription(BaseSubscription):
             raise RuntimeError("a subscription receives inside `with`")
         due_s = _due_s(timeout_s)
         while True:
-            if self._socket.poll(_poll_ms(due_s)):
-                if received := self._take(self._socket.recv_multipart()):
+            if self._waiting:
+                if received := self._take(self._waiting.popleft()):
                     return received
+            elif self._socket.poll(_poll_ms(due_s)):
+                parts = self._socket.recv_multipart()
+                for wanted in self._to_fetch(parts):
+                    self._waiting += fetch(str(self._catchup), *wanted)
+                self._waiting.append(parts)
+                continue
             else:
                 self._check_silence()
             if time.monotonic() >= due_s:
@@ -184,9 +233,15 @@ class AsyncSubscription(BaseSubscription):
             raise RuntimeError("a subscription receives inside `async with`")
         due_s = _due_s(timeout_s)
         while True:
-            if await self._socket.poll(_poll_ms(due_s)):
-                if received := self._take(await self._socket.recv_multipart()):
+            if self._waiting:
+                if received := self._take(self._waiting.popleft()):
                     return received
+            elif await self._socket.poll(_poll_ms(due_s)):
+                parts = await self._socket.recv_multipart()
+                for wanted in self._to_fetch(parts):
+                    self._waiting += await asyncio.to_thread(fetch, str(self._catchup), *wanted)
+                self._waiting.append(parts)
+                continue
             else:
                 self._check_silence()
             if time.monotonic() >= due_s:

@@ -1,13 +1,21 @@
 """Tells what did not come, from the sequences of what came: pure, the client's and the tests'."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from contracts.messages import Message
 from contracts.wire import Header, Heartbeat, matches
 
 OnGap = Callable[[str, range], None]
 """Gets a topic, and the sequences of its messages that did not come."""
 OnRestart = Callable[[str, str], None]
 """Gets the ids of the publisher that is gone and of the one that took its place."""
+
+
+class Position(Message):
+    """How far a subscriber has followed a publisher: the sequence that it expects of each topic."""
+
+    publisher: str
+    next: dict[str, int]
 
 
 class LossWatch:
@@ -25,6 +33,27 @@ class LossWatch:
         self._next: dict[str, int] = {}
         # A topic that is new now had nothing before: it counts from 0.
         self._all_known = False
+
+    @property
+    def position(self) -> Position:
+        """How far everything has been followed: what a later subscription resumes from."""
+        return Position(publisher=self._publisher, next=dict(self._next))
+
+    def resume(self, position: Position) -> None:
+        """What came since then counts as missing."""
+        self._publisher, self._next = position.publisher, dict(position.next)
+
+    def holes(self, header: Header, reached: Mapping[str, int]) -> dict[str, range]:
+        """What is missing in front of these sequences; nothing is told yet."""
+        other = header.publisher != self._publisher
+        from_0 = self._all_known or (other and bool(self._publisher))
+        holes = {}
+        for topic, sequence in reached.items():
+            default = 0 if from_0 else sequence
+            expected = default if other else self._next.get(topic, default)
+            if expected < sequence and matches(topic, self._topics):
+                holes[topic] = range(expected, sequence)
+        return holes
 
     def came(self, topic: str, header: Header) -> bool:
         """False where it had come before; a gap in front of it has been told."""

@@ -11,7 +11,8 @@ from contracts.errors import EndpointUnavailable, NoSubscriber
 from contracts.frame import Delivery
 from contracts.messages import AnyMessage, Status, topic_of
 from contracts.wire import HEARTBEAT_TOPIC, Header, Heartbeat
-from sinks.zmq_endpoint import bind_fault, check_endpoint, is_local
+from sinks.zmq_catchup import Catchup
+from sinks.zmq_endpoint import bound, is_local
 
 LINGER_MS = 1000
 SUBSCRIPTION_BYTES = 4096
@@ -42,6 +43,7 @@ class ZmqSink:
         wait_s: float = 30.0,
         high_water_mark: int = 1000,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        catchup: Catchup | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         """`stop`, once set from any thread, ends the wait for subscribers: not an error."""
@@ -51,6 +53,7 @@ class ZmqSink:
         self._wait_s = wait_s
         self._high_water_mark = high_water_mark
         self._max_message_bytes = max_message_bytes
+        self._catchup = catchup
         self._stop = stop or threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
@@ -65,15 +68,13 @@ class ZmqSink:
 
         `bound_endpoint` then has the port that the system chose where the endpoint says `:*`.
         """
-        check_endpoint(self._endpoint)
         self._context = zmq.Context()
         self._socket = self._make_socket(self._context)
-        try:
-            self._socket.bind(self._endpoint)
-        except zmq.ZMQError as error:
-            raise EndpointUnavailable(f"zmq: {self._endpoint} {bind_fault(error)}") from error
-        self.bound_endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.bound_endpoint = bound(self._socket, self._endpoint)
         log.info("publishing on %s", self.bound_endpoint)
+        if self._catchup:
+            self._catchup.start(self._context, self._publisher)
+            log.info("giving again what was missed on %s", self._catchup.bound_endpoint)
         if not is_local(self._endpoint):
             log.warning(
                 "%s: anybody who can reach it can read all results; it is not encrypted",
@@ -98,6 +99,8 @@ class ZmqSink:
                 self._beat(self._socket)
             self._socket.close(linger=LINGER_MS)
             self._socket = None
+        if self._catchup:
+            self._catchup.stop()
         if self._context is not None:
             self._context.term()
             self._context = None
@@ -130,8 +133,11 @@ class ZmqSink:
             schema_name=message.schema_name,
             schema_version=message.schema_version,
         )
+        parts = [topic.encode(), header.model_dump_json().encode(), payload]
+        if self._catchup and topic != HEARTBEAT_TOPIC:
+            self._catchup.window.keep(topic, sequence, parts)
         try:
-            self._send(socket, [topic.encode(), header.model_dump_json().encode(), payload])
+            self._send(socket, parts)
         except zmq.ZMQError as error:
             self._count_not_sent(error)
         else:
@@ -154,7 +160,6 @@ class ZmqSink:
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         # What comes in are subscriptions; nobody needs longer ones.
         socket.setsockopt(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES)
-        socket.setsockopt(zmq.IPV6, int("[" in self._endpoint))
         return socket
 
     def _wait_for_subscribers(self, socket: zmq.Socket[bytes]) -> None:

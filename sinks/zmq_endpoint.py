@@ -9,6 +9,20 @@ import zmq
 from contracts.errors import EndpointUnavailable
 
 
+def bound(socket: zmq.Socket[bytes], endpoint: str) -> str:
+    """The endpoint that the socket is bound to, with the port that was chosen for `:*`.
+
+    EndpointUnavailable.
+    """
+    check_endpoint(endpoint)
+    socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise EndpointUnavailable(f"zmq: {endpoint} {bind_fault(error)}") from error
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
 def check_endpoint(endpoint: str) -> None:
     """EndpointUnavailable where libzmq would bind something else than what was meant."""
     transport, _, address = endpoint.partition("://")

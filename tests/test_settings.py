@@ -143,6 +143,7 @@ def test_configuration_of_another_shape_is_refused(raw: Any) -> None:
     ("settings", "said"),
     [
         ({"zmq": "none", "zmq_subscribers": 2}, "nobody can subscribe"),
+        ({"zmq": "none", "zmq_catchup": "tcp://127.0.0.1:5556"}, "nothing can be missed"),
         (
             {"classifier": "none", "classifier_weights": "w.pth"},
             "not read while classifier is none",

@@ -252,8 +252,10 @@ def test_ipc_endpoint_of_a_running_publisher_is_not_taken_away(tmp_path: Path) -
 def test_ipc_endpoint_does_not_delete_a_file_at_its_path(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
     path.write_text("precious", encoding="utf-8")
+    sink = ZmqSink(f"ipc://{path}")
     with pytest.raises(EndpointUnavailable, match="a file that is no socket"):
-        ZmqSink(f"ipc://{path}").open()
+        sink.open()
+    sink.close()
     assert path.read_text(encoding="utf-8") == "precious"
 
 
