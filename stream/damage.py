@@ -19,12 +19,15 @@ class Damage:
     parser gives a frame out when the next one begins, with what it knows by then.
 
     The decoder marks the picture that it could not make whole, or refuses its packet (`found`). The
-    pictures that are built upon that one it takes for whole; H.265's alone knows better.
+    pictures that are built upon that one it takes for whole.
 
     Where single packets can get lost (`lossy`), so may a whole frame. H.264's decoder then builds
-    upon another picture and says nothing; only a gap in the times shows it.
+    upon another picture and says nothing; only a gap in the times shows it. H.265's says it.
 
     A stream that is refreshed bit by bit may have no keyframe: after 500 frames it is whole again.
+
+    Known limit: where a part of an H.265 frame is missing or wrong, its decoder mostly notices
+    nothing, and nobody can tell. Over TCP no part goes missing.
     """
 
     def __init__(self, lossy: bool = False) -> None:
@@ -44,6 +47,11 @@ class Damage:
             renewed = packet.is_keyframe and self._n_packets > 1
             if renewed or self._n_packets > LONGEST_FRAMES:
                 self._n_packets = None
+        return self.stands
+
+    @property
+    def stands(self) -> bool:
+        """What is decoded, or was held back, is damaged."""
         return self._n_packets is not None
 
     def found(self) -> None:

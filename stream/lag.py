@@ -43,7 +43,10 @@ class Lag:
     def __init__(self) -> None:
         self._clock_s: float | None = None
         self._lows: deque[_Low] = deque(maxlen=SPANS_KEPT)
-        self._begin(0.0)
+        self._low = _Low(0.0, float("inf"))
+        self._span_ends_s = 0.0
+        self._slope = 0.0
+        self._floor_s = float("inf")
 
     def of(self, clock_s: float | None, arrived_s: float) -> float:
         """Seconds that the frame of this time came late; 0 where it has no time, or the last one's.
@@ -80,6 +83,7 @@ class Lag:
         self._span_ends_s = arrived_s + SPAN_S
 
     def _follow_slow_clock(self) -> None:
+        """The slope is that of the line, where there is one, and where it rises by enough to tell."""
         if len(self._lows) < SPANS_OF_A_LINE:
             return
         times_s, differences_s = zip(*self._lows, strict=True)
@@ -89,6 +93,7 @@ class Lag:
             self._slope = slope if rise_s > 2 * STEADY_S else 0.0
 
     def _forget(self) -> None:
+        """Of two stretches that are level nothing is kept that was before them."""
         levels_s = [self._level_s(low) for low in self._lows]
         before_s, latest_s = levels_s[-2 * SPANS_STEADY : -SPANS_STEADY], levels_s[-SPANS_STEADY:]
         if len(before_s) == SPANS_STEADY and abs(min(latest_s) - min(before_s)) < STEADY_S:

@@ -92,7 +92,7 @@ class NetworkReader:
                 yield from self._readings()
             except StreamLost as lost:
                 for reading in self._gate.finish():
-                    yield self._complete(reading)
+                    yield self._complete(reading, damaged=self._damage.stands)
                 # Whoever keeps the error does not keep, by its frames, a packet and its decoder.
                 raise lost.with_traceback(None) from lost.__cause__
 
