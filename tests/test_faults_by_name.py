@@ -112,10 +112,13 @@ def test_dead_sources_at_the_start_hold_up_nobody(record_property: Record) -> No
                 live.wait_for_states("silent", ("backing_off", "timeout"))
     assert set(live.states("refused")) >= {("backing_off", "refused")}
     assert set(live.states("not-found")) >= {("backing_off", "not_found")}
+    assert live.status("not-found").connections <= 3
     record_property(
         "outcome",
         f"5 cameras live after {live_s:.1f} s, at {min(live.rates.values()):.1f} to"
-        f" {max(live.rates.values()):.1f} of 10 frames/s",
+        f" {max(live.rates.values()):.1f} of 10 frames/s; refused"
+        f" {live.status('refused').connections}×, not_found"
+        f" {live.status('not-found').connections}×, timeout",
     )
 
 
