@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import http.client
 import socket
 import ssl
 import threading
@@ -40,11 +41,11 @@ class Served:
         """A connection of its own, to say on it what no client would."""
         return socket.create_connection(self.address, PATIENCE_S)
 
-    def say(self, request: bytes) -> bytes:
-        """Everything that comes back until the service closes the connection."""
+    def say(self, request: bytes) -> httpx.Response:
+        """The first answer to what is sent, byte for byte, on a connection of its own."""
         with self.connect() as connection:
             connection.sendall(request)
-            return read_all(connection)
+            return answer_on(connection)
 
     def detect(self, data: bytes = JPEG, **options: Any) -> httpx.Response:
         """Sends a picture as the body."""
@@ -52,13 +53,11 @@ class Served:
         return self.client.post("/detect", content=data, headers=headers, **options)
 
 
-def read_all(connection: socket.socket) -> bytes:
-    """Up to the end, also where it comes as a reset."""
-    read = b""
-    with contextlib.suppress(ConnectionResetError):
-        while piece := connection.recv(65536):
-            read += piece
-    return read
+def answer_on(connection: socket.socket) -> httpx.Response:
+    """The next answer that comes."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
 
 
 def until(fact: Callable[[], bool]) -> None:

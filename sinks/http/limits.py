@@ -9,8 +9,15 @@ from typing import NamedTuple
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.errors import Overloaded, RequestError, RequestTimeout, RequestTooLarge
+from contracts.errors import (
+    BadParameter,
+    Overloaded,
+    RequestError,
+    RequestTimeout,
+    RequestTooLarge,
+)
 
+HEADER_BYTES = 16 * 1024
 SMALL = 64 * 1024
 """Bytes that a request may have which brings no picture."""
 
@@ -80,12 +87,20 @@ class Limited:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        _check_head(scope)
         most = self._sizes.get(scope["path"], Most(SMALL))
         # The server has refused what is no number.
         most.check(int(Headers(scope=scope).get("content-length", "0")))
         with self._room.share() as share:
             body = _Body(receive, most, time.monotonic() + self._timeout_s, share)
             await self.app(scope, body.receive, send)
+
+
+def _check_head(scope: Scope) -> None:
+    """The server sees to it only where the header comes in pieces."""
+    sizes = (len(name) + len(value) for name, value in scope["headers"])
+    if sum(sizes) + len(scope["raw_path"]) + len(scope["query_string"]) > HEADER_BYTES:
+        raise BadParameter(f"expected {HEADER_BYTES} bytes at most in the request's header")
 
 
 class _Body:

@@ -1,21 +1,20 @@
-"""The pictures of a request: parts of a form, or its body alone."""
+"""The pictures of a request: files of a form, or its body alone."""
 
 import dataclasses
 import re
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from contracts.errors import BadParameter, ImageTooLarge, MissingFile
+from contracts.errors import ImageTooLarge, MissingFile
 from contracts.serve import ServeSettings
+from sinks.http.form import FileForm
 
 LONGEST_NAME = 128
 _PICTURE = re.compile(r"image/[\w.+-]+|application/octet-stream")
 _FORM = "multipart/form-data"
 _EXPECTED = (
-    "expected a form (multipart/form-data) with a part `file`, or the picture as the body, "
-    "with image/jpeg, image/png, image/webp or application/octet-stream as its Content-Type"
+    f"expected a form ({_FORM}) with a part `file`, or the picture as the body, with "
+    "image/jpeg, image/png, image/webp or application/octet-stream as its Content-Type"
 )
 
 
@@ -29,65 +28,42 @@ class Sent:
 
 async def read_picture(request: Request, settings: ServeSettings) -> Sent:
     """The request's one picture. Raises MissingFile, BadParameter, ImageTooLarge."""
-    kind = _content_type(request)
+    kind = _kind_of(request)
     if kind == _FORM:
-        [sent] = await _read_form(request, settings, "file", most=1)
+        [sent] = await _read_form(request, settings, "file", most_files=1)
         return sent
-    if _PICTURE.fullmatch(kind):
-        return _checked("", await request.body(), settings)
-    raise MissingFile(f"{_EXPECTED}; got {kind or 'no Content-Type'}")
+    if not _PICTURE.fullmatch(kind):
+        raise MissingFile(f"{_EXPECTED}; got {kind or 'no Content-Type'}")
+    data = await request.body()
+    if len(data) > (most := _most_bytes(settings)):
+        raise ImageTooLarge(f"the picture has {len(data)} bytes, at most {most}")
+    return Sent(_clean(""), data)
 
 
 async def read_pictures(request: Request, settings: ServeSettings) -> list[Sent]:
     """The request's pictures in their order. Raises MissingFile, BadParameter, ImageTooLarge."""
-    kind = _content_type(request)
+    kind = _kind_of(request)
     if kind != _FORM:
-        raise MissingFile(
-            f"expected a form ({_FORM}) with parts `files`; got {kind or 'no Content-Type'}"
-        )
+        got = kind or "no Content-Type"
+        raise MissingFile(f"expected a form ({_FORM}) with parts `files`; got {got}")
     return await _read_form(request, settings, "files", settings.max_files)
 
 
-def _content_type(request: Request) -> str:
+async def _read_form(
+    request: Request, settings: ServeSettings, part: str, most_files: int
+) -> list[Sent]:
+    form = FileForm(request.headers["content-type"], part, most_files, _most_bytes(settings))
+    async for piece in request.stream():
+        form.write(piece)
+    return [Sent(_clean(file.name), bytes(file.data)) for file in form.finish()]
+
+
+def _kind_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _read_form(request: Request, settings: ServeSettings, name: str, most: int) -> list[Sent]:
-    """From 1 to `most` files, all in parts of this name. Nothing is written to disk."""
-    parser = MultiPartParser(request.headers, request.stream(), max_files=most, max_fields=0)
-    # The body as a whole is bounded; the parser would write it to a file beyond a megabyte.
-    parser.spool_max_size = int(settings.max_request_megabytes * 1e6) + 1
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise _wrong_form(error.message, name, most) from error
-    sent: list[Sent] = []
-    for part, file in form.multi_items():
-        if part != name or not isinstance(file, UploadFile):
-            raise BadParameter(f"the form has a part {part!r}; expected files named `{name}` only")
-        sent.append(_checked(file.filename or "", await file.read(), settings))
-        await file.close()
-    if not sent:
-        raise MissingFile(f"the form has no part `{name}`")
-    return sent
-
-
-def _wrong_form(said: str, name: str, most: int) -> BadParameter | MissingFile:
-    """What the parser means."""
-    if said.startswith("Too many fields"):
-        return MissingFile(f"the form has a part that is no file; each `{name}` needs a filename")
-    if said.startswith("Too many files"):
-        return BadParameter(
-            f"the form has more than {most} files, as many as one request may bring"
-        )
-    return BadParameter(f"the form can't be read: {said}")
-
-
-def _checked(name: str, data: bytes, settings: ServeSettings) -> Sent:
-    most = int(settings.max_upload_megabytes * 1e6)
-    if len(data) > most:
-        raise ImageTooLarge(f"the picture has {len(data)} bytes, at most {most}")
-    return Sent(_clean(name), data)
+def _most_bytes(settings: ServeSettings) -> int:
+    return int(settings.max_upload_megabytes * 1e6)
 
 
 def _clean(name: str) -> str:

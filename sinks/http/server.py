@@ -10,6 +10,7 @@ import ssl
 
 import h11
 import uvicorn
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -20,12 +21,13 @@ from contracts.errors import (
     FramewireError,
     Overloaded,
 )
-from contracts.frame import new_trace_id
 from contracts.serve import ServeSettings
+from sinks.http.limits import HEADER_BYTES
 from sinks.http.problems import answer_to
+from sinks.http.shell import SECURITY_HEADERS
+from sinks.http.trace import trace_of
 
 BACKLOG = 512
-HEADER_BYTES = 16 * 1024
 
 
 class GuardedProtocol(H11Protocol):
@@ -35,6 +37,7 @@ class GuardedProtocol(H11Protocol):
     max_connections = 512
     _timer: asyncio.TimerHandle | None = None
     _unread = 0
+    _over = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the loop."""
@@ -45,8 +48,9 @@ class GuardedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        super().data_received(data)
-        self._watch()
+        if not self._over:
+            super().data_received(data)
+            self._watch()
 
     def on_response_complete(self) -> None:
         """Called when all of an answer is on its way."""
@@ -65,9 +69,16 @@ class GuardedProtocol(H11Protocol):
         else:
             self.transport.close()
 
+    def shutdown(self) -> None:
+        """Called when the server stops."""
+        if self._over:
+            self.transport.close()
+        else:
+            super().shutdown()
+
     def _watch(self) -> None:
         """The time runs from the end of the last answer, however slowly the next request comes."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self._over and self.cycle is not None and not self.cycle.response_complete:
             self._stop_timer()
         elif self._timer is None:
             self._timer = self.loop.call_later(self.idle_timeout_s, self._give_up)
@@ -87,12 +98,23 @@ class GuardedProtocol(H11Protocol):
             self.transport.abort()
 
     def _close_with(self, error: FramewireError) -> None:
-        answer = answer_to(error, new_trace_id())
-        headers = [*answer.raw_headers, (b"connection", b"close")]
-        head = h11.Response(status_code=answer.status_code, headers=headers)
+        trace = trace_of(Headers())
+        answer = answer_to(error, trace.trace_id)
+        answer.headers.update({**dict(SECURITY_HEADERS), "traceparent": trace.traceparent})
+        answer.headers["connection"] = "close"
+        head = h11.Response(status_code=answer.status_code, headers=answer.raw_headers)
         for event in (head, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._over = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.transport.can_write_eof():
+            # What still comes is read and forgotten until the client closes, or its time is over:
+            # closed at once, the system would take the answer back.
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
 
 def bind(settings: ServeSettings) -> socket.socket:
