@@ -16,10 +16,13 @@ from sinks.draw import draw
 from sinks.http.access import Access
 from sinks.http.ask import Answer, Asker, Errand, while_connected
 from sinks.http.asked import Asked, image_result, make_reader
+from sinks.http.fetch import Fetcher, RequestFetcher
 from sinks.http.limits import Room, Share
 from sinks.http.problems import Problem, documented, problem_of
 from sinks.http.received import Sent, read_picture, read_pictures
 from sinks.http.service import Service
+from sinks.http.url_list import names_urls, read_urls, urls_schema
+from sinks.http.urls import shown
 
 JPEG_QUALITY = 90
 _OF_ANY = (
@@ -88,6 +91,7 @@ def detect_routes(service: Service, asker: Asker, room: Room, access: Access) ->
     """Both paths, for keys with the scope `detect`."""
     router = APIRouter(tags=["pictures"], dependencies=[Depends(access.needs("detect"))])
     read_asked = make_reader(service)
+    fetcher = Fetcher(service.settings) if service.settings.fetch_urls else None
 
     @router.post(
         "/detect",
@@ -108,7 +112,9 @@ def detect_routes(service: Service, asker: Asker, room: Room, access: Access) ->
     @router.post(
         "/detect_batch",
         response_model=BatchResult,
-        responses=documented(*_OF_ANY, errors.ImageTooLarge, errors.Overloaded),
+        responses=documented(
+            *_OF_ANY, errors.ImageTooLarge, errors.Overloaded, errors.UrlNotAllowed
+        ),
         openapi_extra=_several_pictures(service.settings.max_files),
     )
     async def detect_batch(
@@ -117,11 +123,23 @@ def detect_routes(service: Service, asker: Asker, room: Room, access: Access) ->
         """What is on several pictures; one that can't be looked at harms no other."""
         if asked.annotated:
             raise errors.BadParameter("annotated: is for one picture, send it to /detect")
+        if names_urls(request):
+            return await detect_at_urls(request, asked)
         sent = await read_pictures(request, service.settings)
         access.take(request.state.key, len(sent) - 1)
         errand = _errand(request, asked)
         each = (_item(asker, one, asked, errand, room) for one in sent)
         items = await while_connected(request.receive, asyncio.gather(*each))
+        return _json(BatchResult(items=items))
+
+    async def detect_at_urls(request: Request, asked: Asked) -> Response:
+        if fetcher is None:
+            raise errors.UrlNotAllowed("the service fetches no URLs while fetch_urls is false")
+        urls = await read_urls(request, service.settings.max_files)
+        access.take(request.state.key, len(urls) - 1)
+        async with fetcher.request() as fetching:
+            each = (_item_at(url, fetching, asker, request, asked, room) for url in urls)
+            items = await while_connected(request.receive, asyncio.gather(*each))
         return _json(BatchResult(items=items))
 
     return router
@@ -153,6 +171,25 @@ async def _item(asker: Asker, sent: Sent, asked: Asked, errand: Errand, room: Ro
     return BatchItem(image_id=sent.name, result=result, problem=None)
 
 
+async def _item_at(
+    url: str,
+    fetching: RequestFetcher,
+    asker: Asker,
+    request: Request,
+    asked: Asked,
+    room: Room,
+) -> BatchItem:
+    """As `_item`, for a picture that is fetched first: its time begins when it is here."""
+    name = shown(url)
+    with room.share() as share:
+        try:
+            sent = Sent(name, await fetching.fetch(url, share.take))
+        except errors.FramewireError as error:
+            problem = problem_of(error, request.state.trace.trace_id)
+            return BatchItem(image_id=name, result=None, problem=problem)
+        return await _item(asker, sent, asked, _errand(request, asked), room)
+
+
 def _drawn(answer: Answer) -> bytes:
     """A JPEG of the picture and what was found in it; on a thread of the pool."""
     file = io.BytesIO()
@@ -172,6 +209,8 @@ def _several_pictures(most: int) -> dict[str, Any]:
         "required": ["files"],
         "additionalProperties": False,
     }
-    return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    content = {
+        "multipart/form-data": {"schema": schema},
+        "application/json": {"schema": urls_schema(most)},
     }
+    return {"requestBody": {"required": True, "content": content}}
