@@ -83,7 +83,7 @@ class Lag:
         self._span_ends_s = arrived_s + SPAN_S
 
     def _follow_slow_clock(self) -> None:
-        """The slope is that of the line, where there is one, and where it rises by enough to tell."""
+        """The slope is that of the line, where there is one and it rises by enough to tell."""
         if len(self._lows) < SPANS_OF_A_LINE:
             return
         times_s, differences_s = zip(*self._lows, strict=True)

@@ -3,6 +3,7 @@
 import functools
 import io
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -148,11 +149,12 @@ def send_jpegs(line: Line) -> None:
     """As cameras do over HTTP: each JPEG is a part of an answer that never ends."""
     line.request()
     line.send(b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=cut\r\n\r\n")
+    start_s = time.monotonic()
     for number in range(60 * FPS):
+        line.stall(max(0.0, start_s + number / FPS - time.monotonic()))
         data = jpeg_of(number)
         head = f"--cut\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
         line.send(head.encode() + data + b"\r\n")
-        line.stall(1 / FPS)
 
 
 @functools.cache
