@@ -16,6 +16,8 @@ from pipeline.detect import Thresholds
 from pipeline.detect.torchvision import TorchvisionDetector
 from pipeline.runtime import AskedRuntime, Precision
 from pipeline.runtime.openvino_module import OpenVinoModule
+from pipeline.runtime.torch_module import Part
+from pipeline.runtime.torch_parts import compute_parts
 from stream.reader import Picture
 from stream.source import open_reader
 from tests.computing import by
@@ -175,6 +177,17 @@ class Refused(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> Any:
         return torch.linalg.eig(pictures)[0].real * 1.0
+
+
+def test_what_openvino_cant_take_torch_computes_and_a_warning_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = Refused()
+    computed = compute_parts("refused 0", {"": Part(refused, [torch.rand(1, 3, 4, 4)])}, by("auto"))
+    assert (computed.modules[""], computed.runtime) == (refused, "torch")
+    [warning] = [r.getMessage() for r in caplog.records if r.name == "framewire.pipeline"]
+    assert warning.startswith("runtime_fallback: openvino can't take refused 0 in float32: ")
+    assert warning.endswith("; torch computes it")
 
 
 def test_what_openvino_cant_take_is_named(cache: Path) -> None:

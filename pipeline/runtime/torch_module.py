@@ -82,6 +82,8 @@ class TorchModule(nn.Module):
         ]
         if recording := self._recordings.get(_shapes(filled)):
             output = recording.replay(filled)
+        elif self._module is self._plain:
+            output = self._compute(self._plain, filled)
         else:
             # A size that nobody announced is no reason to stop and compile for minutes.
             with torch.compiler.set_stance("eager_on_recompile"):
