@@ -33,9 +33,9 @@ def _network_or_name(entry: Any) -> Any:
 NetworkOrName = Annotated[
     ipaddress.IPv4Network | ipaddress.IPv6Network | str, BeforeValidator(_network_or_name)
 ]
-Allowed = Annotated[tuple[NetworkOrName, ...], Field(min_length=1), _SPLIT]
+Allowed = Annotated[tuple[NetworkOrName, ...], _SPLIT]
 Port = Annotated[int, Field(ge=1, le=65535)]
-Ports = Annotated[tuple[Port, ...], Field(min_length=1), _SPLIT]
+Ports = Annotated[tuple[Port, ...], _SPLIT]
 Megabytes = Annotated[float, Field(gt=0, le=1e6)]
 Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
 

@@ -64,7 +64,7 @@ class RequestFetcher:
         pool: httpcore.AsyncConnectionPool,
         at_once: asyncio.Semaphore,
     ) -> None:
-        self._ports = settings.fetch_ports or (80, 443)
+        self._ports = (80, 443) if settings.fetch_ports is None else settings.fetch_ports
         self._most_bytes = int(settings.max_upload_megabytes * 1e6)
         self._bytes_left = int(settings.max_request_megabytes * 1e6)
         self._timeout_s = settings.fetch_timeout_s

@@ -45,7 +45,9 @@ async def read_pictures(request: Request, settings: ServeSettings) -> list[Sent]
     kind = _kind_of(request)
     if kind != _FORM:
         got = kind or "no Content-Type"
-        raise MissingFile(f"expected a form ({_FORM}) with parts `files`; got {got}")
+        raise MissingFile(
+            f"expected a form ({_FORM}) with parts `files`, or URLs as application/json; got {got}"
+        )
     return await _read_form(request, settings, "files", settings.max_files)
 
 
