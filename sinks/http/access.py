@@ -18,7 +18,7 @@ _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same
 
 
 class Bucket:
-    """Fills at a steady rate up to a second's worth; a take that finds any may go below zero."""
+    """Fills at a steady rate up to a second's worth."""
 
     def __init__(self, per_s: float, now_s: float) -> None:
         self._per_s = per_s
@@ -26,15 +26,19 @@ class Bucket:
         self._tokens = self._most
         self._filled_s = now_s
 
-    def take(self, n_tokens: int, now_s: float) -> float:
-        """0 where they are taken; else how many seconds there will be nothing to take."""
+    def take(self, now_s: float) -> float:
+        """0 where a token is taken; else for how many seconds there will be none."""
         gained = (now_s - self._filled_s) * self._per_s
         self._tokens = min(self._tokens + gained, self._most)
         self._filled_s = now_s
         if self._tokens < 1:
             return (1 - self._tokens) / self._per_s
-        self._tokens -= n_tokens
+        self._tokens -= 1
         return 0.0
+
+    def charge(self, n_tokens: int) -> None:
+        """So many more are gone, on credit where there are too few."""
+        self._tokens -= n_tokens
 
 
 class Access:
@@ -71,18 +75,20 @@ class Access:
 
         return nobody_is_asked if self._keys is None else key_is_asked_for
 
-    def take(self, key: Key, n_requests: int) -> None:
-        """Counts so many requests more. Raises RateLimited where the key has had enough."""
+    def charge(self, key: Key, n_requests: int) -> None:
+        """What was let in as one request counts as so many more."""
+        if key.name in self._buckets:
+            self._buckets[key.name].charge(n_requests)
+
+    def _let_in(self, request: Request, key: Key) -> None:
+        """Raises RateLimited where the key has had enough."""
+        request.state.key = key
         if self._requests_per_s is None:
             return
         now_s = time.monotonic()
         bucket = self._buckets.setdefault(key.name, Bucket(self._requests_per_s, now_s))
-        if wait_s := bucket.take(n_requests, now_s):
+        if wait_s := bucket.take(now_s):
             raise Refusal(
                 RateLimited(f"key {key.name}: too many requests; the next in {wait_s:.1f} s"),
                 retry_after(wait_s),
             )
-
-    def _let_in(self, request: Request, key: Key) -> None:
-        request.state.key = key
-        self.take(key, 1)

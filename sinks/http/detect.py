@@ -126,7 +126,7 @@ def detect_routes(service: Service, asker: Asker, room: Room, access: Access) ->
         if names_urls(request):
             return await detect_at_urls(request, asked)
         sent = await read_pictures(request, service.settings)
-        access.take(request.state.key, len(sent) - 1)
+        access.charge(request.state.key, len(sent) - 1)
         errand = _errand(request, asked)
         each = (_item(asker, one, asked, errand, room) for one in sent)
         items = await while_connected(request.receive, asyncio.gather(*each))
@@ -136,7 +136,7 @@ def detect_routes(service: Service, asker: Asker, room: Room, access: Access) ->
         if fetcher is None:
             raise errors.UrlNotAllowed("the service fetches no URLs while fetch_urls is false")
         urls = await read_urls(request, service.settings.max_files)
-        access.take(request.state.key, len(urls) - 1)
+        access.charge(request.state.key, len(urls) - 1)
         async with fetcher.request() as fetching:
             each = (_item_at(url, fetching, asker, request, asked, room) for url in urls)
             items = await while_connected(request.receive, asyncio.gather(*each))
