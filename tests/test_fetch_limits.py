@@ -47,7 +47,8 @@ def test_a_name_server_that_does_not_answer_is_given_up() -> None:
 def test_all_pictures_of_a_request_have_one_time_together() -> None:
     with serving(mute) as port:
         urls = [f"http://{HERE}:{port}/{number}" for number in range(2 * AT_ONCE_OF_A_REQUEST)]
-        fetched = asyncio.run(fetch_all(urls, settings(port, upload_timeout_s=0.2)))
+        served = settings(port, upload_timeout_s=0.2, fetch_timeout_s=3600)
+        fetched = asyncio.run(fetch_all(urls, served))
     assert [str(each) for each in fetched] == [
         f"{url}: the picture did not come in time" for url in urls
     ]
