@@ -23,6 +23,7 @@ from pydantic import (
 from contracts.messages import Score, SourceId
 from contracts.serve import ServeSettings
 from contracts.uris import without_credentials
+from contracts.wire import is_local
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 WhenFull = Literal["block", "drop_oldest"]
@@ -244,6 +245,15 @@ class Settings(BaseModel):
     zmq_catchup_megabytes: Annotated[float, Field(gt=0, le=1e6)] = 64.0
     """How much is kept for those who ask, the oldest goes first."""
 
+    zmq_key: Path | None = None
+    """The run's own `.key_secret` (`framewire keys`): what is published is then encrypted."""
+
+    zmq_allowed: Path | None = None
+    """Folder with the `.key` of each subscriber that is let in. Changes count at once."""
+
+    zmq_open: bool = False
+    """Publish to other machines without encryption, to whoever can reach the endpoint."""
+
     jsonl: Path | None = None
     """File to write, one JSON message a line."""
 
@@ -289,6 +299,10 @@ class Settings(BaseModel):
         """A setting that would do nothing is refused: whoever wrote it expects something of it."""
         if self.zmq_subscribers and not self.zmq:
             raise ValueError("zmq_subscribers: nobody can subscribe while zmq is none")
+        if bool(self.zmq_key) != bool(self.zmq_allowed):
+            raise ValueError("zmq_key, zmq_allowed: encryption needs both")
+        if self.zmq_key and not self.zmq:
+            raise ValueError("zmq_key: nothing is encrypted while zmq is none")
         if self.zmq_catchup and not self.zmq:
             raise ValueError("zmq_catchup: nothing can be missed while zmq is none")
         if self.classifier_weights and self.classifier == "none":
@@ -299,6 +313,17 @@ class Settings(BaseModel):
             raise ValueError("text_classes: not read while text is none")
         if self.layout != "auto" and not self.detector.startswith("onnx:"):
             raise ValueError(f"layout: is for an onnx: detector, not for {self.detector}")
+        return self
+
+    @model_validator(mode="after")
+    def _results_are_not_open_to_all_by_mistake(self) -> "Settings":
+        for name in () if self.zmq_open or self.zmq_key else ("zmq", "zmq_catchup"):
+            endpoint = getattr(self, name)
+            if endpoint and endpoint.startswith("tcp://") and not is_local(endpoint):
+                raise ValueError(
+                    f"{name}: other machines can reach {endpoint}: give zmq_key and zmq_allowed, "
+                    "or say zmq_open: true"
+                )
         return self
 
     @model_validator(mode="after")

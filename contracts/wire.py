@@ -138,3 +138,9 @@ def _first_fault(error: ValidationError) -> str:
 def matches(topic: str, prefixes: Iterable[str]) -> bool:
     """True where a subscription to one of the prefixes brings the topic; `""` brings all."""
     return topic.startswith(tuple(prefixes))
+
+
+def is_local(endpoint: str) -> bool:
+    """True where only this machine can reach it."""
+    local = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tcp://lo:", "ipc://")
+    return endpoint.startswith(local)

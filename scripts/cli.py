@@ -227,6 +227,30 @@ def verify_command(n_frames: int, rounds: int, **given: Any) -> int:
     return verify(settings, n_frames, rounds, standard_output())
 
 
+def key_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """For a run that speaks CURVE: `key` and `publisher_key`."""
+    a_file = click.Path(path_type=Path)
+    own = click.option("--key", type=a_file, help="Own .key_secret, where the run is encrypted.")
+    its = click.option("--publisher-key", type=a_file, help="The run's .key, given with --key.")
+    return own(its(command))
+
+
+@commands.group("keys", context_settings=CONTEXT)
+def keys_commands() -> None:
+    """Keys for encrypted ZeroMQ connections: see docs/wire.md, Security."""
+
+
+@keys_commands.command("new", context_settings=CONTEXT)
+@click.argument("path", type=click.Path(path_type=Path))
+def new_keys_command(path: Path) -> int:
+    """Make PATH.key, to be given to others, and PATH.key_secret, to be kept."""
+    from scripts.keys import new_keys
+
+    public, secret = new_keys(path)
+    click.echo(f"{public}  to be given to others\n{secret}  to be kept")
+    return 0
+
+
 @commands.command("listen", context_settings=CONTEXT)
 @click.argument("endpoint", default="tcp://127.0.0.1:5555")
 @click.option("--topic", default="", help="Only topics that begin so: frame/, frame/cam1/, end/.")
@@ -240,6 +264,7 @@ def verify_command(n_frames: int, rounds: int, **given: Any) -> int:
     type=click.FloatRange(min=1.5),
     help="Stop when for so many seconds not even a heartbeat came.",
 )
+@key_options
 def listen_command(endpoint: str, topic: str, **how: Any) -> int:
     """Subscribe to ENDPOINT and print one line a message.
 
@@ -255,7 +280,8 @@ def listen_command(endpoint: str, topic: str, **how: Any) -> int:
 @click.argument("endpoint", default="tcp://127.0.0.1:5555")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=3.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the message as it comes.")
-def status_command(endpoint: str, timeout: float, as_json: bool) -> int:
+@key_options
+def status_command(endpoint: str, timeout: float, as_json: bool, **keys: Path | None) -> int:
     """Show how the run that publishes on ENDPOINT is: each source's state, rate and account.
 
     Exit status: 0 it is ready, 1 it isn't, 3 nothing came within the timeout (seconds).
@@ -264,7 +290,7 @@ def status_command(endpoint: str, timeout: float, as_json: bool) -> int:
 
     from scripts.status import show_status
 
-    return show_status(endpoint, timeout, as_json, Console())
+    return show_status(endpoint, timeout, as_json, Console(), **keys)
 
 
 @commands.command("models", context_settings=CONTEXT)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -32,6 +33,8 @@ def listen(
     until_end: bool = False,
     stats: bool = False,
     silence_s: float | None = None,
+    key: Path | None = None,
+    publisher_key: Path | None = None,
 ) -> int:
     """Messages have been printed until `count` came, all sources seen ended, or Ctrl-C.
 
@@ -49,6 +52,8 @@ def listen(
         on_restart=listener.restarted,
         on_unreadable=listener.unreadable,
         silence_s=silence_s,
+        key=key,
+        publisher_key=publisher_key,
     )
     try:
         with subscription:
@@ -193,6 +198,9 @@ def result_line(result: FrameResult) -> Text:
         line.append(f"  {age_ms:.0f} ms after capture", "dim")
     if result.degraded:
         line.append(f"  degraded: {', '.join(result.degraded)}", "yellow")
+    if result.filtered:
+        filtered = ", ".join(f"{name} {n}" for name, n in result.filtered.items())
+        line.append(f"  filtered: {filtered}", "yellow")
     return line
 
 

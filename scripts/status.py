@@ -1,6 +1,7 @@
 """`framewire status`: how a running process is, as it says itself each second over ZeroMQ."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -14,12 +15,19 @@ from sinks.client import subscribe
 COLORS = {"live": "green", "paused": "cyan", "failed": "red", "stalled": "red"}
 
 
-def show_status(endpoint: str, timeout_s: float, as_json: bool, console: Console) -> int:
-    """What the process says next is shown; 0 where it is ready, else 1.
+def show_status(
+    endpoint: str,
+    timeout_s: float,
+    as_json: bool,
+    console: Console,
+    key: Path | None = None,
+    publisher_key: Path | None = None,
+) -> int:
+    """What the process says next is shown; 0 where it is ready, else 1. Keys as in `subscribe`.
 
     Raises BadSetting where the endpoint is not one, NoPublisher where nothing comes in time.
     """
-    status = next_status(endpoint, timeout_s)
+    status = next_status(endpoint, timeout_s, key, publisher_key)
     if as_json:
         print(status.model_dump_json())
     else:
@@ -28,9 +36,11 @@ def show_status(endpoint: str, timeout_s: float, as_json: bool, console: Console
     return 0 if status.ready else 1
 
 
-def next_status(endpoint: str, timeout_s: float) -> Status:
+def next_status(
+    endpoint: str, timeout_s: float, key: Path | None, publisher_key: Path | None
+) -> Status:
     """What the process that publishes there says next. BadSetting, NoPublisher, WireError."""
-    with subscribe(endpoint, ["status/"]) as subscription:
+    with subscribe(endpoint, ["status/"], key=key, publisher_key=publisher_key) as subscription:
         received = subscription.receive(timeout_s)
     if received and isinstance(received.message, Status):
         return received.message

@@ -34,6 +34,7 @@ from sinks.sink import Sink
 from sinks.video import VideoSink
 from sinks.zmq import ZmqSink
 from sinks.zmq_catchup import Catchup, Window
+from sinks.zmq_curve import Curve
 from stream.feed import Feed
 from stream.lifecycle import Lifecycle
 from stream.queue import BoundedQueue, QueueClosed, QueueCounts
@@ -300,6 +301,7 @@ def _make_sinks(settings: Settings, stop: threading.Event) -> list[Sink]:
                 settings.zmq_subscribers,
                 max_message_bytes=int(settings.zmq_max_message_megabytes * 1e6),
                 catchup=_make_catchup(settings),
+                curve=_make_curve(settings),
                 stop=stop,
             )
         )
@@ -311,3 +313,9 @@ def _make_catchup(settings: Settings) -> Catchup | None:
         return None
     max_bytes = int(settings.zmq_catchup_megabytes * 1e6)
     return Catchup(settings.zmq_catchup, Window(settings.zmq_catchup_s, max_bytes))
+
+
+def _make_curve(settings: Settings) -> Curve | None:
+    if not settings.zmq_key or not settings.zmq_allowed:
+        return None
+    return Curve(settings.zmq_key, settings.zmq_allowed)

@@ -14,6 +14,8 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import zmq
@@ -22,8 +24,9 @@ import zmq.asyncio
 from contracts.errors import BadSetting, NoPublisher, WireError
 from contracts.messages import AnyMessage
 from contracts.wire import HEARTBEAT_TOPIC, Header, Heartbeat, matches, read_header, read_payload
-from sinks.client_catchup import fetch
+from sinks.client_catchup import Secure, fetch
 from sinks.loss import LossWatch, OnGap, OnRestart, Position
+from sinks.zmq_curve import secure_client
 
 # Not an endless wait: a Ctrl-C just before it would be noticed only after it.
 POLL_S = 0.2
@@ -56,6 +59,8 @@ class BaseSubscription:
         high_water_mark: int = 1000,
         catchup: str | None = None,
         resume: Position | None = None,
+        key: Path | None = None,
+        publisher_key: Path | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -67,7 +72,8 @@ class BaseSubscription:
         `high_water_mark`: so many messages wait here, further ones at the publisher. `catchup`: the
         endpoint that is asked for what is missing before it is told as lost, and for each source's
         last event in the beginning. `resume`: the `position` of an earlier subscription; what was
-        published since then is missing.
+        published since then is missing. `key` and `publisher_key`: where the run speaks CURVE, the
+        own `.key_secret`, and the `.key` of the only publisher that is listened to.
         """
         self._endpoint = endpoint
         self._topics = tuple(topics) or ("",)
@@ -75,6 +81,11 @@ class BaseSubscription:
         self._on_unreadable = on_unreadable
         self._silence_s = silence_s
         self._high_water_mark = high_water_mark
+        if (key is None) != (publisher_key is None):
+            raise BadSetting("key, publisher_key: encryption needs both")
+        self._secure: Secure = _ignore
+        if key and publisher_key:
+            self._secure = partial(secure_client, key=key, publisher_key=publisher_key)
         self._catchup = catchup
         if resume:
             self._loss.resume(resume)
@@ -93,6 +104,7 @@ class BaseSubscription:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, self._high_water_mark)
         socket.setsockopt(zmq.IPV6, int("[" in self._endpoint))
+        self._secure(socket)
         try:
             socket.connect(self._endpoint)
         except zmq.ZMQError as error:
@@ -194,7 +206,7 @@ class Subscription(BaseSubscription):
             elif self._socket.poll(_poll_ms(due_s)):
                 parts = self._socket.recv_multipart()
                 for wanted in self._to_fetch(parts):
-                    self._waiting += fetch(str(self._catchup), *wanted)
+                    self._waiting += fetch(str(self._catchup), self._secure, *wanted)
                 self._waiting.append(parts)
                 continue
             else:
@@ -239,7 +251,9 @@ class AsyncSubscription(BaseSubscription):
             elif await self._socket.poll(_poll_ms(due_s)):
                 parts = await self._socket.recv_multipart()
                 for wanted in self._to_fetch(parts):
-                    self._waiting += await asyncio.to_thread(fetch, str(self._catchup), *wanted)
+                    self._waiting += await asyncio.to_thread(
+                        fetch, str(self._catchup), self._secure, *wanted
+                    )
                 self._waiting.append(parts)
                 continue
             else:

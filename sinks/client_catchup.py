@@ -1,6 +1,7 @@
 """A subscriber's side of the catch-up: asks for what it missed, and gets it if it is still kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import zmq
 
@@ -9,16 +10,22 @@ from contracts.wire import CatchupAnswer, CatchupRequest, Header
 TIMEOUT_MS = 2000
 
 
-def fetch(endpoint: str, publisher: str, topic: str, missing: range | None) -> list[list[bytes]]:
+Secure = Callable[[zmq.Socket[Any]], None]
+
+
+def fetch(
+    endpoint: str, secure: Secure, publisher: str, topic: str, missing: range | None
+) -> list[list[bytes]]:
     """The messages' parts, as far as they are kept; none where nobody answers in time.
 
     `missing`: which sequences of that very topic; None: the last event of each topic that begins
-    so. What is not had is told as lost, so that nothing is hidden here.
+    so. What is not had is told as lost, so that nothing is hidden here. `secure` sets the keys.
     """
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, TIMEOUT_MS)
         socket.setsockopt(zmq.IPV6, int("[" in endpoint))
+        secure(socket)
         socket.connect(endpoint)
         try:
             return list(_fetched(socket, publisher, topic, missing))

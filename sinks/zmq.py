@@ -10,9 +10,10 @@ import zmq
 from contracts.errors import EndpointUnavailable, NoSubscriber
 from contracts.frame import Delivery
 from contracts.messages import AnyMessage, Status, topic_of
-from contracts.wire import HEARTBEAT_TOPIC, Header, Heartbeat
+from contracts.wire import HEARTBEAT_TOPIC, Header, Heartbeat, is_local
 from sinks.zmq_catchup import Catchup
-from sinks.zmq_endpoint import bound, is_local
+from sinks.zmq_curve import Curve
+from sinks.zmq_endpoint import bound
 
 LINGER_MS = 1000
 SUBSCRIPTION_BYTES = 4096
@@ -44,6 +45,7 @@ class ZmqSink:
         high_water_mark: int = 1000,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         catchup: Catchup | None = None,
+        curve: Curve | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         """`stop`, once set from any thread, ends the wait for subscribers: not an error."""
@@ -54,6 +56,7 @@ class ZmqSink:
         self._high_water_mark = high_water_mark
         self._max_message_bytes = max_message_bytes
         self._catchup = catchup
+        self._curve = curve
         self._stop = stop or threading.Event()
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._socket: zmq.Socket[bytes] | None = None
@@ -69,13 +72,15 @@ class ZmqSink:
         `bound_endpoint` then has the port that the system chose where the endpoint says `:*`.
         """
         self._context = zmq.Context()
+        if self._curve:
+            self._curve.start(self._context)
         self._socket = self._make_socket(self._context)
         self.bound_endpoint = bound(self._socket, self._endpoint)
         log.info("publishing on %s", self.bound_endpoint)
         if self._catchup:
-            self._catchup.start(self._context, self._publisher)
+            self._catchup.start(self._context, self._publisher, self._curve)
             log.info("giving again what was missed on %s", self._catchup.bound_endpoint)
-        if not is_local(self._endpoint):
+        if not self._curve and not is_local(self._endpoint):
             log.warning(
                 "%s: anybody who can reach it can read all results; it is not encrypted",
                 self.bound_endpoint,
@@ -101,6 +106,8 @@ class ZmqSink:
             self._socket = None
         if self._catchup:
             self._catchup.stop()
+        if self._curve:
+            self._curve.stop()
         if self._context is not None:
             self._context.term()
             self._context = None
@@ -160,6 +167,8 @@ class ZmqSink:
         socket.setsockopt(zmq.XPUB_NODROP, 1)
         # What comes in are subscriptions; nobody needs longer ones.
         socket.setsockopt(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES)
+        if self._curve:
+            self._curve.secure(socket)
         return socket
 
     def _wait_for_subscribers(self, socket: zmq.Socket[bytes]) -> None:

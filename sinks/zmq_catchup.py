@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from contracts.errors import BrokenMessage, EndpointUnavailable
 from contracts.wire import CatchupAnswer, CatchupRequest
+from sinks.zmq_curve import Curve
 from sinks.zmq_endpoint import bound
 
 POLL_MS = 100
@@ -80,13 +81,17 @@ class Catchup:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, context: zmq.Context[zmq.Socket[bytes]], publisher: str) -> None:
+    def start(
+        self, context: zmq.Context[zmq.Socket[bytes]], publisher: str, curve: Curve | None
+    ) -> None:
         """Bound and answering. EndpointUnavailable."""
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, REQUEST_BYTES)
         # For one that asks and doesn't read, few answers wait; further ones are not sent.
         socket.setsockopt(zmq.SNDHWM, ANSWERS_WAITING)
+        if curve:
+            curve.secure(socket)
         try:
             self.bound_endpoint = bound(socket, self.bound_endpoint)
         except EndpointUnavailable:

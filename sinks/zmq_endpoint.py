@@ -51,12 +51,6 @@ def _check_ipc_path(endpoint: str, path: Path) -> None:
     raise EndpointUnavailable(f"zmq: {endpoint} {_IN_USE}")
 
 
-def is_local(endpoint: str) -> bool:
-    """True where only this machine can reach it."""
-    local = ("tcp://127.", "tcp://localhost:", "tcp://[::1]:", "tcp://lo:", "ipc://")
-    return endpoint.startswith(local)
-
-
 _IN_USE = "is in use; stop the run that publishes there, or take another port"
 _NOT_AN_ENDPOINT = "is not an endpoint; write tcp://127.0.0.1:5555 or ipc:///tmp/framewire"
 

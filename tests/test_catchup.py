@@ -42,7 +42,7 @@ def sink_with(
 def fetched(folder: Path, topic: str, missing: range | None) -> list[tuple[str, int]]:
     """(topic, sequence) of what is given, by whichever publisher is there."""
     publisher = json.loads(asked(folder, b"{}")[0])["publisher"]
-    found = fetch(f"ipc://{folder}/ask", publisher, topic, missing)
+    found = fetch(f"ipc://{folder}/ask", lambda _socket: None, publisher, topic, missing)
     return [(topic, header.sequence) for topic, header in map(read_header, found)]
 
 
@@ -103,7 +103,10 @@ def test_what_is_no_request_is_answered_with_a_code(tmp_path: Path, request_: by
 def test_sequences_of_another_publisher_are_not_mixed_up(tmp_path: Path) -> None:
     with sink_with(tmp_path) as sink:
         write(sink, frame_result(0))
-        assert fetch(f"ipc://{tmp_path}/ask", "f" * 16, "frame/cam1/", range(5)) == []
+        assert (
+            fetch(f"ipc://{tmp_path}/ask", lambda _socket: None, "f" * 16, "frame/cam1/", range(5))
+            == []
+        )
 
 
 def received(folder: Path, count: int, **how: Any) -> tuple[list[AnyMessage], list[Any], Any]:
@@ -191,7 +194,10 @@ def test_asynchronous_client_catches_up_too(tmp_path: Path) -> None:
 
 
 def test_nobody_to_ask_is_a_loss_that_is_told(tmp_path: Path) -> None:
-    assert fetch(f"ipc://{tmp_path}/nobody", "f" * 16, "frame/cam1/", range(3)) == []
+    assert (
+        fetch(f"ipc://{tmp_path}/nobody", lambda _socket: None, "f" * 16, "frame/cam1/", range(3))
+        == []
+    )
 
 
 def test_endpoint_in_use_is_an_error_that_leaves_nothing_open(tmp_path: Path) -> None:
