@@ -140,9 +140,9 @@ class BaseSubscription:
         return [*wanted, *((header.publisher, name, hole) for name, hole in holes.items())]
 
     def _event_topics(self) -> list[str]:
-        longest = (max(topic, "event/", key=len) for topic in self._topics)
-        pairs = zip(self._topics, longest, strict=True)
-        return [one for topic, one in pairs if one.startswith(topic) and one.startswith("event/")]
+        """The topics as far as they bring events: `` and `ev` bring those of `event/`."""
+        wanted = ["event/" if "event/".startswith(topic) else topic for topic in self._topics]
+        return [topic for topic in wanted if topic.startswith("event/")]
 
     def _take(self, parts: list[bytes]) -> Received | None:
         """None where there is nothing to hand on: a heartbeat, a repetition, one to be skipped."""
