@@ -1,10 +1,10 @@
 """Whether crops are cut and scaled as the classifier's own library does it, on real objects.
 
 `python -m scripts.measure_crops --help`. Each annotated box of a COCO folder goes to the classifier
-twice: cut by the pipeline, all boxes of an image at once; and one by one through torchvision's
-transform of the same pixels, the one that published accuracies are measured with. That transform
-takes tensors, or pictures of Pillow's, and the two are compared with each other as well: where they
-disagree there is no one right answer.
+twice: cut by the pipeline, all boxes of an image at once; and one by one through torchvision's own
+transform of the same pixels. That takes tensors, or pictures of Pillow's, which resizes in two
+passes and rounds to whole grey levels after each; a tensor is rounded once, as ours is. So these
+two are compared with each other as well: where they disagree there is no one right answer.
 """
 
 import dataclasses

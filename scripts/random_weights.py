@@ -4,13 +4,12 @@ They find nothing that means anything. But they load and run as the published on
 and agreement can be measured with them.
 """
 
-import functools
 import logging
 import os
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from contracts.frame import ImageHWC
 
 SEED = 0
-SPREAD: dict[Role, float] = {"detector": 1.0, "classifier": 4.0}
-"""The standard deviation of the scores before softmax or sigmoid. Some classes stand out, none is
-certain: a detector takes the best of many thousand places, a classifier has one."""
+PEAK: dict[Role, float] = {"detector": 6.0, "classifier": 8.0}
+"""How far the best score stands above the mean, before softmax or sigmoid: enough that some of the
+91 or 1000 classes stand out, and not so much that they are certain."""
 
 OBJECTS = 20
 """A detector's `min_score` is set so that a frame has about so many objects."""
@@ -90,19 +89,13 @@ def random_weights(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = _build(spec.architecture, role, classes)
-    pictures = [torch.from_numpy(image).permute(2, 0, 1) for image in images_hwc]
+    # One picture alone may leave a norm with a single value, which has no deviation.
+    twice = [*images_hwc] * (1 + (len(images_hwc) == 1))
+    pictures = [torch.from_numpy(image).permute(2, 0, 1) for image in twice]
     given = _for_classifier(spec, pictures) if role == "classifier" else [p / 255 for p in pictures]
     with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train()
-                module.momentum = None  # The mean over all that is seen.
-        model(given)
-        model.eval()
-        spread = functools.partial(_spread, SPREAD[role])
-        for layer in _score_layers(model, classes):
-            layer.register_forward_hook(spread)
-        model(given)
+        _settle_norms(model, given)
+        _spread_scores(model, given, classes, PEAK[role])
     save_file(model.state_dict(), path)
     return path
 
@@ -121,18 +114,32 @@ def _for_classifier(spec: ModelSpec, pictures: Sequence[Tensor]) -> Tensor:
     return torch.stack([prepare(picture) for picture in pictures])
 
 
-def _score_layers(model: nn.Module, classes: int) -> Iterator[nn.Linear | nn.Conv2d]:
-    """The layers that give a score, or a mask, for each class."""
+def _settle_norms(model: nn.Module, given: Any) -> None:
+    """Their statistics are those of what was given."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
+            module.momentum = None  # The mean over all that is seen.
+    model(given)
+    model.eval()
+
+
+def _spread_scores(model: nn.Module, given: Any, classes: int, peak: float) -> None:
+    """The layers that give a score, or a mask, for each class give some that stand so far out."""
+    highest: dict[nn.Module, float] = {}
+
+    def note(layer: nn.Module, _given: object, scores: Tensor) -> None:
+        # One layer may see features of several sizes.
+        if scores.numel():
+            highest[layer] = max(highest.get(layer, 0.0), float((scores - scores.mean()).max()))
+
     for name, module in model.named_modules():
         outputs = {nn.Linear: "out_features", nn.Conv2d: "out_channels"}.get(type(module))
         if outputs and getattr(module, outputs) % classes == 0 and "bbox" not in name:
-            yield cast("nn.Linear | nn.Conv2d", module)
-
-
-def _spread(to: float, layer: nn.Linear | nn.Conv2d, _given: object, scores: Tensor) -> None:
-    """Forward hook: from the next time on, what the layer gives has this standard deviation."""
-    if scores.numel():
-        layer.weight.mul_(to / scores.std())
+            module.register_forward_hook(note)
+    model(given)
+    for layer, height in highest.items():
+        cast("nn.Linear", layer).weight.mul_(peak / height)
 
 
 def keep_caches_apart(folder: str) -> None:

@@ -64,6 +64,11 @@ def test_where_weights_can_t_be_had_they_are_drawn_and_some_objects_are_found(
     assert OBJECTS < found < 4 * OBJECTS
 
 
+def test_one_picture_is_enough(tmp_path: Path) -> None:
+    spec = find_model("detector", SSDLITE)
+    assert random_weights(spec, "detector", [noise(120, 160)], tmp_path).exists()
+
+
 @pytest.mark.parametrize("detector", ["bundled:parts", "onnx:any.onnx"])
 def test_a_model_that_has_its_weights_keeps_them(detector: str, tmp_path: Path) -> None:
     asked = Settings.model_validate({"sources": ["0"], "detector": detector})
