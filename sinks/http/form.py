@@ -1,11 +1,15 @@
 """The files of a form (multipart/form-data, RFC 7578), collected as they come and never on disk."""
 
 import dataclasses
+import logging
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from contracts.errors import BadParameter, ImageTooLarge, MissingFile
+
+# It warns of each form that can't be read; who sent that is told, and nobody else.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclasses.dataclass(slots=True)

@@ -44,8 +44,9 @@ def source_routes(service: Service, access: Access) -> APIRouter:
             *_REFUSED,
         ),
     )
-    async def add(source: SourceSettings, response: Response) -> SourceStatus:
+    def add(source: SourceSettings, response: Response) -> SourceStatus:
         """Read one more from now on. Without an `id` it is named after its URI."""
+        # Not on the loop's thread: a pattern may have to look through many folders.
         _check_no_reference(source)
         named = source.model_copy(update={"id": source.id or source_id_from(source.uri)})
         service.add(named)
