@@ -31,7 +31,8 @@ FramewireError
 │   ├── OutOfMemory        out_of_memory
 │   ├── ModelUnavailable   model_unavailable
 │   ├── InferenceHung      inference_hung
-│   └── ContractViolation  contract_violation
+│   ├── ContractViolation  contract_violation
+│   └── FilterFailed       filter_failed
 ├── SinkError                                     results can't leave
 │   ├── OutputUnwritable   output_unwritable
 │   ├── DiskFull           disk_full
@@ -274,6 +275,12 @@ class ContractViolation(InferenceError):
     """A model's output breaks the contract, so nothing of that frame is delivered."""
 
     code = "contract_violation"
+
+
+class FilterFailed(InferenceError):
+    """A safety filter could not judge the frame, so nothing of that frame is delivered."""
+
+    code = "filter_failed"
 
 
 class SinkError(FramewireError):

@@ -33,6 +33,13 @@ SourceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 TraceId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Milliseconds = Annotated[NonNegativeFloat, Field(allow_inf_nan=False)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Filtered = Annotated[
+    dict[Code, PositiveInt],
+    Field(
+        description="by safety filter, the detections that it withheld or altered; 1 where it "
+        "blocked or flagged the picture as a whole"
+    ),
+]
 
 
 class Message(BaseModel):
@@ -124,8 +131,7 @@ class PipelineResult(Message):
             index = item.detection_index
             if index is not None and index >= len(self.detections):
                 raise ValueError(
-                    f"text {item.text!r}: detection_index {index} beyond the "
-                    f"{len(self.detections)} detections"
+                    f"text: detection_index {index} beyond the {len(self.detections)} detections"
                 )
         return self
 
@@ -147,6 +153,7 @@ class StageTimes(Message):
     classify_ms: Milliseconds
     text_ms: Milliseconds = 0.0
     assemble_ms: Milliseconds
+    filter_ms: Milliseconds = 0.0
     publish_ms: Milliseconds = 0.0
 
 
@@ -170,6 +177,9 @@ class Models(Message):
     detector: ModelIdentity
     classifier: ModelIdentity | None
     text: ModelIdentity | None = None
+    filters: dict[Code, ModelIdentity] = Field(
+        default={}, description="of safety filters that have one of their own, by name"
+    )
 
 
 class FrameResult(PipelineResult):
@@ -199,6 +209,7 @@ class FrameResult(PipelineResult):
     )
     models: Models
     degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
+    filtered: Filtered = {}
 
     @model_validator(mode="after")
     def _lies_in_the_frame(self) -> "FrameResult":
@@ -222,9 +233,7 @@ class ImageResult(PipelineResult):
     )
     models: Models
     degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
-    filtered: dict[Code, NonNegativeInt] = Field(
-        default={}, description="detections that were left out on purpose, by reason"
-    )
+    filtered: Filtered = {}
 
     @model_validator(mode="after")
     def _lies_in_the_picture(self) -> "ImageResult":
@@ -247,7 +256,7 @@ def _check_texts(texts: Iterable[Text], width: int, height: int) -> None:
         inside = clamp_quad(item.quad, width, height) == item.quad
         fault = quad_fault(item.quad, width, height)
         if fault or not inside:
-            raise ValueError(f"text {item.text!r}: {fault or 'reaches outside the frame'}")
+            raise ValueError(f"text at {item.quad}: {fault or 'reaches outside the frame'}")
 
 
 class FrameFailure(Message):

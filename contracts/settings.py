@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from contracts.filters import FilterSettings, ObjectFilter
 from contracts.messages import Score, SourceId
 from contracts.serve import ServeSettings
 from contracts.uris import without_credentials
@@ -206,6 +207,9 @@ class Settings(BaseModel):
     classify_every: Annotated[int, Field(ge=1)] = 30
     """A tracked object is classified and read when it appears, changes, or after so many frames."""
 
+    filters: tuple[FilterSettings, ...] = ()
+    """What is withheld before anything leaves: see `contracts.filters`. In a file only."""
+
     device: Annotated[str, AfterValidator(_a_device)] = "auto"
     """`auto` takes CUDA where there is a device, else the CPU."""
 
@@ -295,6 +299,14 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _filters_can_be_told_apart(self) -> "Settings":
+        names = [each.name for each in self.filters]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"filters: two are called {name}; give each a name of its own")
+        return self
+
+    @model_validator(mode="after")
     def _nothing_is_asked_in_vain(self) -> "Settings":
         """A setting that would do nothing is refused: whoever wrote it expects something of it."""
         if self.zmq_subscribers and not self.zmq:
@@ -309,6 +321,9 @@ class Settings(BaseModel):
             raise ValueError("classifier_weights: not read while classifier is none")
         if self.classifier_timeout_ms and self.classifier == "none":
             raise ValueError("classifier_timeout_ms: not read while classifier is none")
+        for each in self.filters:
+            if isinstance(each, ObjectFilter) and each.labels and self.classifier == "none":
+                raise ValueError(f"filter {each.name}: no labels while classifier is none")
         if self.text_classes and self.text == "none":
             raise ValueError("text_classes: not read while text is none")
         if self.layout != "auto" and not self.detector.startswith("onnx:"):

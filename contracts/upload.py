@@ -23,6 +23,9 @@ class Wishes:
 class Upload:
     """A picture, what is asked of it, and who waits.
 
+    The frame's pixels are its own: before `reply` is called, safety filters may have blurred them
+    in place, so that whoever draws on them shows nothing that must not be seen.
+
     `reply` is called once at most, by the inference thread, and must not wait. It isn't called for
     an upload whose `deadline_ns` (monotonic clock) has passed, or that nobody waits for any more:
     that one is not run.

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from contracts.errors import InferenceError, ModelUnavailable
+from contracts.errors import FilterFailed, InferenceError, ModelUnavailable
 from contracts.frame import Frame
 from contracts.messages import FrameFailure, FrameResult
 from pipeline.assemble import CLASSIFIER_FAILED, CLASSIFIER_TIMEOUT, fail
@@ -19,6 +19,9 @@ FAILING_BATCHES = 3
 
 WAITS_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Before each attempt to load the models again; the last one is that of all further ones."""
+
+CURABLE = (InferenceError.code, FilterFailed.code)
+"""What models that are loaded again may be rid of."""
 
 log = logging.getLogger("framewire.pipeline")
 
@@ -126,7 +129,7 @@ class Breaker:
         if len(failures) < len(messages):
             self._frames.works()
         else:
-            curable = any(failure.code == InferenceError.code for failure in failures)
+            curable = any(failure.code in CURABLE for failure in failures)
             self._frames.fails(f"{failures[-1].code}: {failures[-1].message}", curable)
         self._saw_crops(crops)
         self._tell()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from contracts.errors import BadSetting
+from contracts.filters import FilterSettings, ObjectFilter, WholeImageSettings
 from contracts.settings import Settings
 from pipeline.budget import MAX_CROPS_AT_ONCE, Budget
 from pipeline.carry import Carried
@@ -19,6 +20,9 @@ from pipeline.detect import Detector, Thresholds
 from pipeline.detect.onnx import OnnxDetector
 from pipeline.detect.torchvision import TorchvisionDetector
 from pipeline.device import choose_device
+from pipeline.filters import Filter
+from pipeline.filters.objects import ObjectRule
+from pipeline.filters.whole_image import WholeImage
 from pipeline.inference import Pipeline
 from pipeline.runtime import Compute
 from pipeline.text import TextReader
@@ -43,12 +47,17 @@ def load_pipeline(settings: Settings, lowest_score: float = 1.0) -> Pipeline:
     device = choose_device(settings.device)
     tracks = make_tracks(settings)
     reader = make_reader(settings)
-    detector = _load_detector(settings, device, min(lowest_score, LOW_SCORE if tracks else 1.0))
+    lowest_score = min(lowest_score, LOW_SCORE if tracks else 1.0, *_scores_of(settings.filters))
+    detector = _load_detector(settings, device, lowest_score)
     _say(detector, device)
     text = None if reader is None else _make_head(settings, reader, detector.class_names)
     classifier = None if settings.classifier == "none" else load_classifier(settings, device)
     if classifier:
         _say(classifier, device)
+    filters = [
+        _make_filter(each, settings, detector.class_names, classifier, device)
+        for each in settings.filters
+    ]
     return Pipeline(
         detector,
         classifier,
@@ -60,6 +69,7 @@ def load_pipeline(settings: Settings, lowest_score: float = 1.0) -> Pipeline:
         settings.track,
         text=text,
         budget=Budget(settings.classifier_timeout_ms),
+        filters=filters,
     )
 
 
@@ -132,6 +142,37 @@ def _make_head(settings: Settings, reader: TextReader, class_names: Sequence[str
         *(identity.precision, identity.weights_sha256[:12]),
     )
     return TextHead(reader, frozenset(classes), Carried(settings.classify_every))
+
+
+def _scores_of(filters: Sequence[FilterSettings]) -> list[float]:
+    """Down to which they want to know of objects, which may be less sure than those reported."""
+    return [
+        each.min_score
+        for each in filters
+        if isinstance(each, ObjectFilter) and each.min_score is not None
+    ]
+
+
+def _make_filter(
+    given: FilterSettings,
+    settings: Settings,
+    class_names: Sequence[str],
+    classifier: Classifier | None,
+    device: torch.device,
+) -> Filter:
+    """Raises BadSetting where a model has no class of a name, ModelError where one can't load."""
+    where = f"filter {given.name}"
+    if isinstance(given, WholeImageSettings):
+        asked = {"classifier": given.classifier, "classifier_weights": given.classifier_weights}
+        model = load_classifier(settings.model_copy(update=asked), device)
+        speaker = f"classifier {given.classifier}"
+        check_classes(f"{where}: classes", given.classes, model.class_names, speaker)
+        _say(model, device)
+        return WholeImage(given, model, device)
+    check_classes(f"{where}: classes", given.classes, class_names)
+    labels = classifier.class_names if classifier else ()
+    check_classes(f"{where}: labels", given.labels, labels, "classifier")
+    return ObjectRule(given, settings.min_score)
 
 
 def _say(model: Detector | Classifier, device: torch.device) -> None:

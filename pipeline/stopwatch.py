@@ -48,7 +48,7 @@ class Stopwatch:
         )
 
 
-_STAGES = ("detect", "crop", "classify", "text", "assemble")
+_STAGES = ("detect", "crop", "classify", "text", "assemble", "filter")
 
 
 def _ms(nanoseconds: float) -> float:

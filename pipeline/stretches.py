@@ -42,6 +42,8 @@ class Stretches:
             log.info("%s: no %s any more at frame %d", *at)
 
     def _log_empty(self, result: FrameResult) -> None:
+        if result.filtered:
+            return  # What it shows is not to be told.
         source_id = result.source_id
         if not result.detections and source_id not in self._empty:
             self._empty.add(source_id)

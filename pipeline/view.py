@@ -32,15 +32,20 @@ class View:
 
     def pick(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
         """Of the detections in what it was shown, those asked for, where they are in the frame."""
-        picked = [
-            detection
-            for detection in detections
-            if not self.classes or detection.class_name in self.classes
-        ]
+        return self._place(frame, [one for one in detections if self._is_asked_for(one)])
+
+    def pass_over(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
+        """The others, where they are in the frame."""
+        return self._place(frame, [one for one in detections if not self._is_asked_for(one)])
+
+    def _is_asked_for(self, detection: Detection) -> bool:
+        return not self.classes or detection.class_name in self.classes
+
+    def _place(self, frame: Frame, detections: list[Detection]) -> list[Detection]:
         window = self._window(frame)
         if window is None:
-            return picked
-        return [put_back(one, window, frame.width, frame.height) for one in picked]
+            return detections
+        return [put_back(one, window, frame.width, frame.height) for one in detections]
 
     def _window(self, frame: Frame) -> Window | None:
         return self.region and window_of(self.region, frame.width, frame.height)
@@ -68,15 +73,17 @@ def view_of(source: SourceSettings, class_names: Collection[str], track: bool) -
     return View(source.region, frozenset(source.classes), asked)
 
 
-def check_classes(setting: str, asked: Iterable[str], class_names: Collection[str]) -> None:
-    """Raises BadSetting where the detector has no class of a name that is asked for."""
+def check_classes(
+    setting: str, asked: Iterable[str], class_names: Collection[str], model: str = "detector"
+) -> None:
+    """Raises BadSetting where the model has no class of a name that is asked for."""
     for name in asked:
         if name not in class_names:
             close = difflib.get_close_matches(name, class_names, n=3)
             hint = (
                 f"did you mean {' or '.join(close)}?" if close else f"there is {_some(class_names)}"
             )
-            raise BadSetting(f"{setting}: the detector knows no {name!r}; {hint}")
+            raise BadSetting(f"{setting}: the {model} knows no {name!r}; {hint}")
 
 
 def _some(class_names: Collection[str]) -> str:

@@ -99,7 +99,7 @@ def serve_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _options_of(model: type[BaseModel], command: Callable[..., Any]) -> Callable[..., Any]:
     for name, field in reversed(model.model_fields.items()):
-        if name in ("sources", "serve"):
+        if name in ("sources", "serve", "filters"):
             continue
         text = (field.description or "").replace("`", "")
         if field.default is not None:

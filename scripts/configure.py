@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from contracts.errors import BadSetting
+from contracts.filters import BlockSettings, BlurSettings, RedactSettings, WholeImageSettings
 from contracts.serve import ServeSettings
 from contracts.settings import Settings, SourceSettings
 from contracts.uris import breaks_off, without_credentials
@@ -44,6 +45,14 @@ def load_settings(
 _MODELS: Mapping[str, type[BaseModel]] = {"sources": SourceSettings, "serve": ServeSettings}
 """What the keys inside of these are."""
 
+_FILTERS: Mapping[str, type[BaseModel]] = {
+    "block": BlockSettings,
+    "redact": RedactSettings,
+    "blur": BlurSettings,
+    "whole_image": WholeImageSettings,
+}
+"""And inside of `filters`, by kind."""
+
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
@@ -74,7 +83,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if name.startswith(ENVIRONMENT_PREFIX)
     }
     of_serve = {SERVE_PREFIX + key for key in ServeSettings.model_fields}
-    known = (Settings.model_fields.keys() - {"serve"}) | of_serve
+    known = (Settings.model_fields.keys() - {"serve", "filters"}) | of_serve
     for key in ours.keys() - known:
         name = ENVIRONMENT_PREFIX + key.upper()
         raise BadSetting(f"{name}: unknown setting{_choices(key, known)}")
@@ -104,7 +113,7 @@ def _explain(fault: ErrorDetails) -> str:
     key = str(fault["loc"][-1]) if fault["loc"] else ""
     match fault["type"]:
         case "extra_forbidden":
-            known = _MODELS.get(str(fault["loc"][0]), Settings)
+            known = _model_at(fault["loc"])
             return f"{where}: unknown key{_choices(key, known.model_fields)}"
         case "value_error":
             return fault["msg"].removeprefix("Value error, ")
@@ -115,6 +124,13 @@ def _explain(fault: ErrorDetails) -> str:
     may_show = isinstance(got, str | int | float) and "ffmpeg_options" not in fault["loc"]
     shown = f", got {got!r}" if may_show else ""
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}{shown}"
+
+
+def _model_at(loc: tuple[int | str, ...]) -> type[BaseModel]:
+    """`loc` of a key, such as ("filters", 0, "blur", "clases")."""
+    if loc[0] == "filters":
+        return _FILTERS[str(loc[2])]
+    return _MODELS.get(str(loc[0]), Settings)
 
 
 def _choices(name: str, known: Iterable[str]) -> str:

@@ -198,6 +198,9 @@ def result_line(result: FrameResult) -> Text:
         line.append(f"  {age_ms:.0f} ms after capture", "dim")
     if result.degraded:
         line.append(f"  degraded: {', '.join(result.degraded)}", "yellow")
+    if result.filtered:
+        filtered = ", ".join(f"{name} {n}" for name, n in result.filtered.items())
+        line.append(f"  filtered: {filtered}", "yellow")
     return line
 
 

@@ -37,6 +37,7 @@ class Report:
         self.classes: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
         self.degraded: Counter[str] = Counter()
+        self.filtered: Counter[str] = Counter()
         self.ends: dict[str, SourceEnd] = {}
         self.frames = 0
         self.texts = 0
@@ -59,6 +60,7 @@ class Report:
         self.labels.update(item.class_name for item in message.classifications)
         self.texts += len(message.texts)
         self.degraded.update(message.degraded)
+        self.filtered.update(message.filtered)
         self._times_ms.append((*message.stage_ms.model_dump().values(), deliver_ms))
 
     @property
@@ -100,6 +102,7 @@ def summarise(
         "classifications": dict(report.labels.most_common()),
         "texts": report.texts,
         "degraded": dict(report.degraded),
+        "filtered": dict(report.filtered),
         "stage_ms": report.stage_ms(),
         "ledgers": {name: counts.model_dump() for name, counts in ledgers.items()},
         "ended": {name: end.code for name, end in report.ends.items()},
@@ -142,7 +145,8 @@ def show(summary: Mapping[str, Any], console: Console) -> None:
         f"{summary['fps']:.1f} frames/s, {sum(found.values())} detections, "
         f"{sum(labelled.values())} classified{texts}"
     )
-    for title, counts in (("found", found), ("classified", labelled)):
+    counted = (("found", found), ("classified", labelled), ("filtered", summary["filtered"]))
+    for title, counts in counted:
         if counts:
             console.print(f"{title}: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     console.print("Every frame accounted for", _ledger_table(summary), sep="\n")

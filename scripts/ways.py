@@ -86,7 +86,7 @@ def _ready_soon(kind: Kind, device: torch.device) -> list[str]:
 
 
 def _detector(settings: Settings) -> Way:
-    alone = settings.model_copy(update={"classifier": "none"})
+    alone = settings.model_copy(update={"classifier": "none", "filters": ()})
     pipeline = load_pipeline(alone)
     for source in settings.sources:
         # A tracker would take a frame that comes again for a jump in time.

@@ -57,7 +57,7 @@ def test_help_lists_the_commands_and_every_setting(capsys: pytest.CaptureFixture
     assert all(command in out for command in ("run", "listen", "models"))
     status, out, _ = framewire(capsys, "run", "--help")
     assert status == 0
-    names = Settings.model_fields.keys() - {"sources", "serve"}
+    names = Settings.model_fields.keys() - {"sources", "serve", "filters"}
     flags = [f"--{name.replace('_', '-')}" for name in names]
     assert "--serve" not in out
     assert all(flag in out for flag in ("--source", "--config", *flags))
@@ -140,8 +140,8 @@ def test_a_run_writes_its_files_and_exits_0(
     assert summary["frames"] == 12
     assert summary["ledgers"]["clip"]["delivered"] == 12
     assert set(summary["stage_ms"]) == {
-        "decode", "queue", "batch", "detect", "crop", "classify", "text", "assemble", "publish",
-        "deliver",
+        "decode", "queue", "batch", "detect", "crop", "classify", "text", "assemble",
+        "filter", "publish", "deliver",
     }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from pipeline.carry import Carried
 from pipeline.classify import Label
 from pipeline.detect import RawDetections
 from pipeline.inference import Pipeline, infer
+from pipeline.look import look
 from pipeline.track import Tracks
 from pipeline.view import View
 from stream.queue import QueueClosed
@@ -344,7 +345,7 @@ def test_a_source_that_comes_again_begins_anew_in_numbers_tracks_and_labels() ->
 def test_where_the_waiting_was_is_in_the_times() -> None:
     taken_at_ns = time.monotonic_ns() - 40_000_000
     early = dataclasses.replace(frame(0), captured_ns=taken_at_ns - 20_000_000)
-    [result] = infer(pipeline(FixedDetector(BIG)), [early], {early: taken_at_ns})
+    [(result, _)] = look(pipeline(FixedDetector(BIG)), [early], {early: taken_at_ns})
     assert isinstance(result, FrameResult)
     assert result.stage_ms.queue_ms == 20.0
     assert result.stage_ms.batch_ms >= 40.0

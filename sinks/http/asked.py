@@ -96,4 +96,5 @@ def image_result(result: FrameResult, asked: Asked, latency_ms: float) -> ImageR
         latency_ms=round(latency_ms, 3),
         models=result.models,
         degraded=result.degraded,
+        filtered=result.filtered,
     )

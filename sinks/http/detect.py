@@ -48,6 +48,7 @@ _OF_A_PICTURE = (
     errors.InferenceError,
     errors.OutOfMemory,
     errors.ContractViolation,
+    errors.FilterFailed,
 )
 
 
