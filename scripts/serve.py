@@ -28,9 +28,6 @@ from sinks.http.keys import Key, read_keys
 from sinks.http.server import bind, listen, make_server, tls_of, url_of
 from stream.source import identify
 
-LAST_ANSWERS_S = 5.0
-"""So long, after the run broke off, requests may take to be answered that are not in its hands."""
-
 log = logging.getLogger("framewire")
 
 
@@ -101,7 +98,8 @@ def run_and_serve(
         run.execute(tick)
     finally:
         server.should_exit = True
-        http.join(LAST_ANSWERS_S)
+        # After a run that broke off, what was asked is answered by its deadline at the latest.
+        http.join(settings.timeout_ms / 1e3 + 1)
     if http.failure:
         raise InternalError(f"the HTTP service ended: {http.failure!r}") from http.failure
 

@@ -9,6 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from contracts.errors import leaves
@@ -86,6 +87,7 @@ def test_what_is_made_up_from_it_is_answered_as_it_says(
     """Right requests and wrong ones; Schemathesis checks that the answers are those documented."""
     schema = schemathesis.openapi.from_url(f"{served.url}/openapi.json")
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         operation = result.ok()
 
         @given(case=operation.as_strategy(generation_mode=mode))
