@@ -8,13 +8,7 @@ import torch
 
 from contracts.errors import BadSetting
 from contracts.frame import Delivery, Frame
-from contracts.messages import (
-    FrameFailure,
-    FrameResult,
-    Models,
-    SourceEnd,
-    SourceEvent,
-)
+from contracts.messages import FrameFailure, FrameResult, Models, SourceEnd, SourceEvent
 from contracts.settings import SourceSettings
 from contracts.upload import Upload
 from pipeline.batcher import Batcher, Taken

@@ -16,6 +16,7 @@ from contracts.messages import FrameResult, MaskRle, parse_message
 from pipeline.detect import RawDetections
 from pipeline.filters import Filter
 from pipeline.filters.objects import ObjectRule
+from pipeline.filters.pixelate import CELLS
 from pipeline.filters.sift import Answer
 from pipeline.filters.whole_image import WholeImage
 from pipeline.inference import Pipeline
@@ -130,7 +131,7 @@ def pixels_of(answer: Answer) -> NDArray[np.uint8]:
 def is_blurred(shown: NDArray[np.uint8], box: BoxXYXY) -> bool:
     """Where there was noise there are a few colours."""
     x1, y1, x2, y2 = map(int, box)
-    return len(np.unique(shown[y1:y2, x1:x2].reshape(-1, 3), axis=0)) <= 36
+    return len(np.unique(shown[y1:y2, x1:x2].reshape(-1, 3), axis=0)) <= CELLS**2
 
 
 def classes_of(result: FrameResult) -> list[str]:

@@ -10,8 +10,9 @@ from pipeline.crop import pixel_bounds
 if TYPE_CHECKING:
     from contracts.frame import ImageHWC
 
-CELLS = 6
-"""Along the box's longer side. A face or a plate keeps its colours, and nothing to know it by."""
+CELLS = 4
+"""Along the box's longer side. A face or a plate keeps its colours, and nothing to know it by; with
+six, a nut was still a ring."""
 
 SMALLEST_CELL_PX = 8
 
