@@ -50,8 +50,8 @@ def serve(settings: Settings) -> int:
             run_and_serve(run, listener, asked_to_stop, keys, tls)
         except FramewireError as error:
             broken_off = error
-    counts = run.uploads.counts()
-    console.print(", ".join(f"{name} {count}" for name, count in counts.items() if count))
+    counts = [f"{name} {count}" for name, count in run.uploads.counts().items() if count]
+    console.print(f"pictures: {', '.join(counts) or 'none'}")
     if run.feeds or settings.summary:
         tell(run, broken_off)
     if broken_off:

@@ -84,5 +84,6 @@ def test_listening_needs_neither_torch_nor_pictures() -> None:
 
 
 def test_sinks_need_no_torch() -> None:
-    loaded = loaded_after("import sinks.deliver, sinks.jsonl, sinks.zmq, sinks.video")
+    sinks = "sinks.deliver, sinks.jsonl, sinks.zmq, sinks.video, sinks.http.app, sinks.http.server"
+    loaded = loaded_after(f"import {sinks}")
     assert not loaded & {"torch", "torchvision"}

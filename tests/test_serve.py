@@ -88,7 +88,7 @@ def test_the_bundled_models_answer_and_a_signal_ends_it_with_all_that_was_read(
         assert service.end(signal.SIGTERM) == 0, service.said
     assert len(results.read_text().splitlines()) == 13
     assert json.loads(summary.read_text())["ledgers"]["clip"]["delivered"] == 12
-    assert "accepted 2, answered 2\n" in service.said
+    assert "pictures: accepted 2, answered 2\n" in service.said
     assert not [line for line in service.said if "Traceback" in line]
 
 
