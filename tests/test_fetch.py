@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contracts.errors import UrlFetchFailed, UrlNotAllowed
+from contracts.errors import RequestError, UrlFetchFailed, UrlNotAllowed
 from contracts.serve import ServeSettings
 from sinks.http.fetch import MAX_REDIRECTS
 from sinks.http.pinned import resolve
@@ -22,6 +22,7 @@ from tests.fetching import (
     Names,
     answering,
     fetch,
+    fetch_all,
     nobody_comes,
     raw,
     sending_to,
@@ -56,6 +57,27 @@ def test_the_server_is_asked_as_the_url_says_by_framewire_without_more() -> None
     assert f"Host: pictures.test:{port}" in headers
     assert "Accept-Encoding: identity" in headers
     assert "User-Agent: framewire" in headers
+
+
+def test_an_ipv6_address_is_asked_for_in_its_brackets() -> None:
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + PICTURE)
+        writer.close()
+
+    async def ask() -> list[bytes | RequestError]:
+        async with await asyncio.start_server(answer, "::1") as server:
+            port = server.sockets[0].getsockname()[1]
+            return await fetch_all([f"http://[::1]:{port}/"], settings(port, fetch_allow=["::1"]))
+
+    try:
+        fetched = asyncio.run(ask())
+    except OSError:
+        pytest.skip("no IPv6")
+    assert fetched == [PICTURE]
+    assert b"\r\nHost: [::1]:" in asked[0]
 
 
 def test_what_a_name_means_a_moment_later_does_not_matter() -> None:
