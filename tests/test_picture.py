@@ -36,6 +36,14 @@ def test_is_refused_by_name(sent: Sent) -> None:
     assert caught.value.http_status in (400, 413)
 
 
+@pytest.mark.parametrize("size", [(1300, 1700), (2**20 + 5, 3), (3, 2**20 + 5)])
+def test_a_picture_of_several_strips_is_whole(size: tuple[int, int]) -> None:
+    image = photo(*size)
+    data = encoded(image, "PNG")
+    image_hwc, _ = decode(data, read_header(data, 10**7))
+    assert np.array_equal(image_hwc, np.asarray(image))
+
+
 def test_there_are_many_of_them() -> None:
     names = [sent.name for sent in (*READABLE, *REFUSED)]
     assert len(set(names)) == len(names)

@@ -13,7 +13,7 @@ from sinks.http.kinds import PNG_SIGNATURE, Kind
 
 MOST_PARTS = 50_000
 """Segments or chunks; a picture has a few thousand at most, and each costs time."""
-MOST_SCANS = 100
+MOST_SCANS = 32
 """A progressive JPEG has a dozen scans. Each costs as much as a pass over all pixels, and may have
 a hundred bytes: a small file could keep a decoder busy for hours."""
 
