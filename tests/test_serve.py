@@ -16,7 +16,7 @@ import httpx
 import pytest
 import torch
 
-from contracts.errors import DiskFull, InternalError
+from contracts.errors import DiskFull, InferenceHung, InternalError
 from contracts.frame import Frame
 from contracts.settings import Settings
 from pipeline.detect import RawDetections
@@ -218,6 +218,21 @@ def test_an_inference_thread_that_dies_ends_the_service_and_who_waits_is_answere
         with pytest.raises(InternalError, match="GeneratorExit"):
             run_and_serve(run, listener, threading.Event())
         assert answer.result(PATIENCE_S).status_code == 504
+
+
+def test_models_that_hang_end_the_service_by_name_and_who_waits_is_answered() -> None:
+    serve = {"port": 0, "timeout_ms": 100}
+    settings = Settings.model_validate({"zmq": "none", "serve": serve, "inference_timeout_s": 0.3})
+    gated = GatedDetector()
+    pipeline = Pipeline(gated, BrightnessClassifier(), torch.device("cpu"))
+    with bind(settings.serve) as listener, ThreadPoolExecutor(1) as asking:
+        run = open_run(settings, lambda: pipeline)
+        listen(listener)
+        answer = asking.submit(httpx.post, f"{url_of(listener)}/detect", files=FORM, timeout=60)
+        with pytest.raises(InferenceHung):
+            run_and_serve(run, listener, threading.Event())
+        assert answer.result(PATIENCE_S).json()["code"] == "deadline_exceeded"
+    gated.gate.set()
 
 
 def test_a_key_is_made_and_used(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
