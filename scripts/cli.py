@@ -293,6 +293,62 @@ def status_command(endpoint: str, timeout: float, as_json: bool, **keys: Path | 
     return show_status(endpoint, timeout, as_json, Console(), **keys)
 
 
+@commands.command("check", context_settings=CONTEXT)
+@click.argument("url")
+@click.option(
+    "--path", default="/detect", show_default=True, help="Used where URL has no path of its own."
+)
+@click.option("--field", default="file", show_default=True, help="Of the form, for the picture.")
+@click.option("--raw", is_flag=True, help="The picture is the whole body, not in a form.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Sent with each request; in VALUE, ${NAME} is a variable and ${file:PATH} a file.",
+)
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1), default=10.0, show_default=True
+)
+@click.option(
+    "--box-format",
+    "promised",
+    default="xyxy",
+    show_default=True,
+    help="What four numbers in a list are: xyxy, xywh, cxcywh or yxyx, in pixels; with -fractions "
+    "behind it, in fractions of the picture.",
+)
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path),
+    help="Has something on it that the service knows; else one is drawn.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings for a program.")
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("out/check"),
+    show_default=True,
+    help="Gets the files that the curl lines upload.",
+)
+def check_command(
+    url: str, promised: str, image: Path | None, as_json: bool, folder: Path, **how: Any
+) -> int:
+    """Ask the vision service at URL good and bad questions, and name its bugs.
+
+    Any service that takes a picture by POST: at most 60 requests, one after the other. Says what is
+    wrong first, with a curl line that shows it. Exit status: 0 no bug, 1 bugs, 3 nobody answers.
+    """
+    from rich.console import Console
+
+    from scripts.check_service import check_service
+    from scripts.review.client import Target
+
+    console = Console(highlight=False)
+    return check_service(Target(url, **how), console, promised, image, as_json, folder)
+
+
 @commands.command("models", context_settings=CONTEXT)
 def models_command() -> int:
     """List the models, where their weights come from, their hashes and licences."""
