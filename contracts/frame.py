@@ -29,6 +29,7 @@ class Captured:
     `captured_at` is wall-clock time in UTC, `captured_ns` the monotonic clock in nanoseconds; both
     are stamped after the read returned. `decode_ms` is what reading, decoding and converting cost;
     of a live source the thread's own time, without its wait for the frame to be taken.
+    `sent_at` is the camera's own wall clock when it took the picture, None where it doesn't say.
     `lag_s` is how much later it came than the stream's own clock has it; 0 where nobody knows.
     """
 
@@ -40,6 +41,7 @@ class Captured:
     captured_ns: int
     decode_ms: float
     lag_s: float = 0.0
+    sent_at: datetime | None = None
     trace_id: str = dataclasses.field(default_factory=new_trace_id)
     degraded: tuple[str, ...] = ()
 

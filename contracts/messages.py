@@ -198,7 +198,10 @@ class FrameResult(PipelineResult):
     pts_s: FiniteFloat | None = Field(
         description="presentation time of the stream; null: it has none"
     )
-    captured_at: AwareDatetime
+    captured_at: AwareDatetime = Field(description="this machine's clock when the frame had come")
+    sent_at: AwareDatetime | None = Field(
+        default=None, description="the camera's clock when it took the picture, where it says so"
+    )
     width: PositiveInt
     height: PositiveInt
     trace_id: TraceId

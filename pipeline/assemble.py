@@ -59,6 +59,7 @@ def assemble(
             frame_index=frame.frame_index,
             pts_s=frame.pts_s,
             captured_at=frame.captured_at,
+            sent_at=frame.sent_at,
             width=frame.width,
             height=frame.height,
             trace_id=frame.trace_id,

@@ -153,6 +153,7 @@ class Feed:
             captured_ns=captured_ns,
             decode_ms=decode_ms,
             lag_s=reading.lag_s,
+            sent_at=reading.sent_at if isinstance(reading, Latent) else None,
             degraded=reading.degraded if isinstance(reading, Picture | Latent) else (),
         )
 

@@ -15,6 +15,7 @@ from contracts.messages import FrameFailure, LedgerCounts, SourceEvent
 from stream.feed import ROUNDING_S, RateLimit
 from stream.queue import QueueClosed
 from stream.reader import Latent, Reading, Skipped, Unreadable
+from tests.messages import CAPTURED_AT
 from tests.sources import Line, end_of, events_in, failures_in, frames_in, picture
 
 SECOND_NS = 1_000_000_000
@@ -49,6 +50,7 @@ def test_a_latent_frame_keeps_its_pixels_for_later_and_carries_what_is_known_of_
             image_id="door",
             degraded=("corrupt_frame",),
             lag_s=0.25,
+            sent_at=CAPTURED_AT,
         ),
     )
     assert line.queue.counts().n_bytes == 72
@@ -56,6 +58,7 @@ def test_a_latent_frame_keeps_its_pixels_for_later_and_carries_what_is_known_of_
     assert isinstance(frame, LatentFrame)
     assert frame.develop().image_hwc is pixels
     assert (frame.pts_s, frame.image_id, frame.lag_s) == (1.5, "door", 0.25)
+    assert frame.develop().sent_at == CAPTURED_AT
     assert frame.degraded == ("corrupt_frame",)
 
 
