@@ -95,3 +95,10 @@ def test_bytes_that_were_changed_give_pixels_or_a_name(kind: str, data: st.DataO
 def test_any_bytes_are_refused_by_name(data: bytes) -> None:
     with pytest.raises(FramewireError):
         decode(data, read_header(data, MAX_PIXELS))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", [b"<!---->", b"<!-- -->\n", b"<?xml?>", b"<!DOCTYPE ", b"\n "])
+def test_bytes_made_to_be_slow_to_name_are_named(piece: bytes) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read_header(piece * 500 + b"x", MAX_PIXELS)
