@@ -15,6 +15,7 @@ HUES = ("colours_untold",)
 
 TRANSPORT = [
     Bug("no answer", "hangs", before=does.never),
+    Bug("no end", "hangs", send=does.endless),
     Bug("half an answer", "connection_broken", send=does.broken_off),
     Bug("an exception", "good_upload_fails", answer=does.fails),
     Bug("a key wanted", "good_upload_refused", answer=does.refuses(401, "unauthorized")),

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
 from fastapi import Response
+from fastapi.responses import StreamingResponse
 from PIL import Image, ImageFile
 
 from tests.broken_services import (
@@ -32,6 +33,17 @@ async def never() -> None:
 def broken_off(status: int, body: Any) -> Response:
     """Less than was promised."""
     return Response(json.dumps(body)[:20], status, headers={"content-length": "1000"})
+
+
+def endless(status: int, _body: Any) -> Response:
+    """More and more."""
+
+    async def spaces() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 1000
+            await asyncio.sleep(0)
+
+    return StreamingResponse(spaces(), status, media_type="application/json")
 
 
 def refuses(status: int, code: str) -> Callable[..., Any]:

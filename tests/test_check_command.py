@@ -1,6 +1,7 @@
 """`framewire check` as a person and a program meet it: exit statuses, lines, JSON, curl."""
 
 import json
+import re
 import shlex
 import shutil
 import socket
@@ -12,6 +13,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from scripts.cli import main
+from scripts.review.findings import RULES, Level
 from tests import service_mistakes as does
 from tests.broken_services import Bug, Service, app_of, serving
 from tests.conftest import REPOSITORY
@@ -135,3 +137,11 @@ def test_asking_needs_neither_torch_nor_codecs() -> None:
     loaded = loaded_after("import scripts.check_service")
     assert {"httpx", "PIL"} <= loaded
     assert not loaded & {"torch", "torchvision", "cv2", "av", "zmq", "fastapi"}
+
+
+def test_the_prompt_for_readers_of_code_has_every_rule_in_its_order() -> None:
+    text = (REPOSITORY / "docs/prompt-vision-service-shape-reviewer.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", text, re.MULTILINE)
+    assert rows == [code for code, rule in RULES.items() if rule.level != Level.UNTOLD]
+    untold = [code for code, rule in RULES.items() if rule.level == Level.UNTOLD]
+    assert not [code for code in untold if f"`{code}`" not in text]

@@ -61,14 +61,14 @@ def _good(review: Review, image: Image.Image, first: Answer, shapes: Sequence[Sh
     turned = _turned(review, image)
     check_exif(findings, first, turned, reading)
     common = [first, *moved, *turned.values()]
-    _check_each(findings, common, reading)
+    check_each(findings, common, reading)
     check_class_names(findings, common)
     if shapes:
         check_colours(findings, first, review.show(pictures.swapped(image)), shapes, reading)
     same = _again(review, image, first)
     odd = _shown(review, pictures.odd(image), odd=True)
-    _check_each(findings, odd, reading)
-    _check_account(findings, [*common, *same, *odd])
+    check_each(findings, odd, reading)
+    check_account(findings, [*common, *same, *odd])
 
 
 def _shown(review: Review, some: Iterable[Picture], odd: bool = False) -> list[Answer]:
@@ -83,7 +83,7 @@ def _turned(review: Review, image: Image.Image) -> dict[int, Answer]:
     return {turn: answer for turn, answer in answers if answer}
 
 
-def _check_each(findings: Findings, answers: Sequence[Answer], reading: str) -> None:
+def check_each(findings: Findings, answers: Sequence[Answer], reading: str) -> None:
     """What was found in each picture; one question after the other, as one mistake has many."""
     for answer in answers:
         check_box_there(findings, answer)
@@ -109,7 +109,7 @@ def _again(review: Review, image: Image.Image, first: Answer) -> list[Answer]:
     return [*repeated, *same]
 
 
-def _check_account(findings: Findings, answers: Sequence[Answer]) -> None:
+def check_account(findings: Findings, answers: Sequence[Answer]) -> None:
     """What the answers say of themselves."""
     check_trace_ids(findings, [answer.exchange for answer in answers])
     for answer in answers:

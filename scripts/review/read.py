@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Numbers = tuple[float, float, float, float]
 
 LISTS = ("detections", "predictions", "results", "objects", "instances", "annotations", "boxes")
-WRAPPERS = ("result", "prediction", "data", "output", "outputs", "response", "body", "image")
+WRAPPERS = ("result", "prediction", "data", "output", "outputs", "response", "body", "images")
 BOXES = ("box", "boxxyxy", "bbox", "xyxy", "boundingbox", "rect", "rectangle", "coordinates")
 CORNERS = (
     ("x1", "y1", "x2", "y2"),
@@ -18,7 +19,10 @@ CORNERS = (
 SIZES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 SCORES = ("score", "scores", "confidence", "confidences", "conf", "probability", "prob")
 CLASSES = ("classid", "categoryid", "labelid", "cls", "class", "label", "category", "classes")
-NAMES = ("classname", "labelname", "categoryname", "name", "label", "class", "category")
+NAMES = (
+    *("classname", "labelname", "categoryname", "tagname", "name"),
+    *("label", "class", "category", "object"),
+)
 MASKS = ("maskrle", "mask", "rle", "segmentation", "segments", "polygon", "points")
 DEEPEST = 6
 """How many lists and objects are looked into for the list of detections."""
@@ -90,8 +94,9 @@ def floats_in(body: Any) -> Iterator[float]:
 
 
 def is_number(value: Any) -> bool:
-    """True for what JSON calls a number."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """True for what JSON calls a number, unless it is too large for a float."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and not (isinstance(value, int) and abs(value) > sys.float_info.max)
 
 
 def plain(key: str) -> str:
