@@ -16,7 +16,7 @@ from contracts.secrets import resolve_secrets
 MAX_ANSWER_BYTES = 64_000_000
 MAX_WAIT_S = 30.0
 MAX_WAITS = 10
-"""How often in all a service may ask to come later."""
+"""How often in all a service may ask to come later: with these it is at most 60 requests."""
 MAX_HANGS = 3
 
 
