@@ -5,8 +5,9 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from contracts.errors import FramewireError
 from contracts.messages import AnyMessage, FrameFailure, SourceEnd, SourceEvent
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class Captured:
     sent_at: datetime | None = None
     trace_id: str = dataclasses.field(default_factory=new_trace_id)
     degraded: tuple[str, ...] = ()
+
+    def stamp(self) -> dict[str, Any]:
+        """These fields by name, for another form of the same frame."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Captured)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, kw_only=True, repr=False)
@@ -95,8 +100,7 @@ class LatentFrame(Captured):
         started_ns = time.monotonic_ns()
         image_hwc = self.pixels()
         spent_ms = (time.monotonic_ns() - started_ns) / 1e6
-        stamp = {field.name: getattr(self, field.name) for field in dataclasses.fields(Captured)}
-        return Frame(**stamp | {"decode_ms": self.decode_ms + spent_ms}, image_hwc=image_hwc)
+        return Frame(**self.stamp() | {"decode_ms": self.decode_ms + spent_ms}, image_hwc=image_hwc)
 
     def __repr__(self) -> str:
         """Whose it is and when it came, not pixels."""
@@ -123,6 +127,20 @@ class Delivery:
     def n_bytes(self) -> int:
         """What a queue that holds this keeps in memory, in bytes of pixels."""
         return 0 if self.frame is None else self.frame.n_bytes
+
+
+def fail(frame: Captured, error: FramewireError) -> FrameFailure:
+    """The message for a frame that has no result."""
+    return FrameFailure(
+        source_id=frame.source_id,
+        frame_index=frame.frame_index,
+        image_id=frame.image_id,
+        pts_s=frame.pts_s,
+        captured_at=frame.captured_at,
+        trace_id=frame.trace_id,
+        code=error.code,
+        message=str(error),
+    )
 
 
 def still_frame(

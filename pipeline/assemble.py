@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from contracts.errors import ContractViolation, FramewireError, InferenceError
-from contracts.frame import Captured, Frame
+from contracts.errors import ContractViolation, InferenceError
+from contracts.frame import Frame, fail
 from contracts.messages import (
     Classification,
     Detection,
@@ -116,17 +116,3 @@ def _text(frame: Frame, found: FoundText) -> Text:
 
 def _inference_ms(times: StageTimes) -> float:
     return round(times.detect_ms + times.crop_ms + times.classify_ms + times.text_ms, 3)
-
-
-def fail(frame: Captured, error: FramewireError) -> FrameFailure:
-    """The message for a frame that has no result."""
-    return FrameFailure(
-        source_id=frame.source_id,
-        frame_index=frame.frame_index,
-        image_id=frame.image_id,
-        pts_s=frame.pts_s,
-        captured_at=frame.captured_at,
-        trace_id=frame.trace_id,
-        code=error.code,
-        message=str(error),
-    )

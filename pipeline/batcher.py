@@ -14,11 +14,10 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from contracts.errors import BadSetting, SourceError
-from contracts.frame import Captured, Frame, LatentFrame, StreamItem
+from contracts.frame import Captured, Frame, LatentFrame, StreamItem, fail
 from contracts.messages import FrameFailure, SourceEnd, SourceEvent
 from contracts.settings import WhenFull
 from contracts.upload import Upload
-from pipeline.assemble import fail
 from pipeline.uploads import Uploads
 
 STALE = "stale"

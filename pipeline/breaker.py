@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from contracts.errors import FilterFailed, InferenceError, ModelUnavailable
-from contracts.frame import Frame
+from contracts.frame import Frame, fail
 from contracts.messages import FrameFailure, FrameResult
-from pipeline.assemble import CLASSIFIER_FAILED, CLASSIFIER_TIMEOUT, fail
+from pipeline.assemble import CLASSIFIER_FAILED, CLASSIFIER_TIMEOUT
 from pipeline.contain import Crops, InferenceHealth, without_trace
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from contracts.errors import InferenceError
-from contracts.frame import Frame
+from contracts.frame import Frame, fail
 from contracts.messages import Detection, FrameFailure, FrameResult, StageTimes
 from pipeline.admit import admit
-from pipeline.assemble import assemble, fail
+from pipeline.assemble import assemble
 from pipeline.carry import CarriedLabel
 from pipeline.classify import Label
 from pipeline.contain import contain, without_trace

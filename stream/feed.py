@@ -6,14 +6,13 @@ to take (`shutdown`). The queue settles `queue_full`, the batcher `stale`; all t
 by the thread that delivers.
 """
 
-import dataclasses
 import logging
 import threading
 import time
 from collections import deque
 
 from contracts.errors import FramewireError, SourceError
-from contracts.frame import Captured, Frame, LatentFrame, StreamItem, utc_now
+from contracts.frame import Captured, Frame, LatentFrame, StreamItem, fail, utc_now
 from contracts.ledger import Ledger
 from contracts.messages import FrameFailure, SourceEnd, SourceEvent, SourceState
 from contracts.settings import SourceSettings
@@ -215,20 +214,10 @@ def _item_of(
     reading: Picture | Latent | Unreadable, captured: Captured
 ) -> Frame | LatentFrame | FrameFailure:
     """What goes into the queue."""
-    stamp = {field.name: getattr(captured, field.name) for field in dataclasses.fields(Captured)}
     match reading:
         case Picture():
-            return Frame(**stamp, image_hwc=reading.image_hwc)
+            return Frame(**captured.stamp(), image_hwc=reading.image_hwc)
         case Latent():
-            return LatentFrame(**stamp, n_bytes=reading.n_bytes, pixels=reading.develop)
+            return LatentFrame(**captured.stamp(), n_bytes=reading.n_bytes, pixels=reading.develop)
         case Unreadable(error=error):
-            return FrameFailure(
-                source_id=captured.source_id,
-                frame_index=captured.frame_index,
-                image_id=captured.image_id,
-                pts_s=captured.pts_s,
-                captured_at=captured.captured_at,
-                trace_id=captured.trace_id,
-                code=error.code,
-                message=str(error),
-            )
+            return fail(captured, error)

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contracts.frame import Captured, Frame, LatentFrame, utc_now
+from contracts.frame import Frame, LatentFrame, utc_now
 from contracts.messages import ModelIdentity
 from pipeline.classify import Label
 from pipeline.crop import CropTransform
 from pipeline.detect import RawDetections
 
-STAMP = tuple(Captured.__dataclass_fields__)
 Box = tuple[float, float, float, float]
 
 
@@ -51,8 +50,7 @@ def latent(
     pixels: Callable[[], Any] = lambda: np.full((48, 64, 3), 128, np.uint8),
 ) -> LatentFrame:
     """A frame whose pixels are yet to be made."""
-    stamp = {name: getattr(frame(index, source_id), name) for name in STAMP}
-    return LatentFrame(**stamp, n_bytes=48 * 64 * 3, pixels=pixels)
+    return LatentFrame(**frame(index, source_id).stamp(), n_bytes=48 * 64 * 3, pixels=pixels)
 
 
 def raw(*boxes: Box, score: float = 0.9, class_id: int = 1) -> RawDetections:

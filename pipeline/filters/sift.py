@@ -4,9 +4,8 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from contracts.errors import FilterFailed, InferenceError
-from contracts.frame import Frame
+from contracts.frame import Frame, fail
 from contracts.messages import FrameFailure, FrameResult
-from pipeline.assemble import fail
 from pipeline.contain import InferenceHealth, contain
 from pipeline.filters import Filter, Sight, Verdict
 from pipeline.filters.withhold import picture_of, result_of
