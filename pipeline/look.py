@@ -104,10 +104,13 @@ def _admit_and_follow(
         detections = pipeline.tracks.follow(frame, detections)
     min_score = pipeline.min_score if view.min_score is None else view.min_score
     sure = [position for position, one in enumerate(detections) if one.score >= min_score]
-    reported = sure[: view.max_detections]
-    left = [one for position, one in enumerate(detections) if position not in set(reported)]
-    others = left + view.pass_over(frame, admitted) if pipeline.filters else []
-    return _Found([detections[position] for position in reported], others)
+    positions = sure[: view.max_detections]
+    reported = [detections[position] for position in positions]
+    if not pipeline.filters:
+        return _Found(reported, [])
+    taken = set(positions)
+    left = [one for position, one in enumerate(detections) if position not in taken]
+    return _Found(reported, left + view.pass_over(frame, admitted))
 
 
 def _label(
