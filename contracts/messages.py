@@ -33,6 +33,15 @@ SourceId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 TraceId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Milliseconds = Annotated[NonNegativeFloat, Field(allow_inf_nan=False)]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Number = Annotated[
+    NonNegativeInt,
+    Field(description="of the source's results and failures, without gaps from 0"),
+]
+Drops = Annotated[
+    dict[Code, NonNegativeInt],
+    Field(description="frames left out on purpose since the last message, by reason"),
+]
+Degraded = Annotated[tuple[Code, ...], Field(description="codes; empty when whole")]
 Filtered = Annotated[
     dict[Code, PositiveInt],
     Field(
@@ -189,12 +198,8 @@ class FrameResult(PipelineResult):
     schema_version: Literal[1] = 1
     source_id: SourceId
     frame_index: NonNegativeInt = Field(description="0 is the first frame read from the source")
-    sequence: NonNegativeInt = Field(
-        default=0, description="of the source's results and failures, without gaps from 0"
-    )
-    dropped_before: dict[Code, NonNegativeInt] = Field(
-        default={}, description="frames left out on purpose since the last message, by reason"
-    )
+    sequence: Number = 0
+    dropped_before: Drops = {}
     pts_s: FiniteFloat | None = Field(
         description="presentation time of the stream; null: it has none"
     )
@@ -211,7 +216,7 @@ class FrameResult(PipelineResult):
         default=0.0, description="from the capture until it is handed to the sinks"
     )
     models: Models
-    degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
+    degraded: Degraded = ()
     filtered: Filtered = {}
 
     @model_validator(mode="after")
@@ -235,7 +240,7 @@ class ImageResult(PipelineResult):
         description="from when the picture had come until the answer was ready to leave"
     )
     models: Models
-    degraded: tuple[Code, ...] = Field(default=(), description="codes; empty when whole")
+    degraded: Degraded = ()
     filtered: Filtered = {}
 
     @model_validator(mode="after")
@@ -269,12 +274,8 @@ class FrameFailure(Message):
     schema_version: Literal[1] = 1
     source_id: SourceId
     frame_index: NonNegativeInt
-    sequence: NonNegativeInt = Field(
-        default=0, description="of the source's results and failures, without gaps from 0"
-    )
-    dropped_before: dict[Code, NonNegativeInt] = Field(
-        default={}, description="frames left out on purpose since the last message, by reason"
-    )
+    sequence: Number = 0
+    dropped_before: Drops = {}
     image_id: str
     pts_s: FiniteFloat | None
     captured_at: AwareDatetime
