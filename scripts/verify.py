@@ -24,7 +24,7 @@ from contracts.uris import without_credentials
 from scripts.agreement import MAX_SCORE_GAP, Agreement, compare_detections, compare_labels
 from scripts.console import console as standard_error
 from scripts.ways import CROPS, Boxes, Way, boxes_of, classifier_ways, detector_ways
-from stream.reader import Latent, Picture
+from stream.reader import Latent, Picture, ReaderOptions
 from stream.source import open_reader
 
 
@@ -65,7 +65,8 @@ def read(
     settings: Settings, source: SourceSettings, n_frames: int, apart: int = 1
 ) -> Iterator[Frame]:
     """Frames of the source, from its first on and so far apart. Raises BadSetting on none."""
-    reader = open_reader(resolve_secrets(source.uri), int(settings.max_frame_megapixels * 1e6))
+    options = ReaderOptions(max_frame_pixels=int(settings.max_frame_megapixels * 1e6))
+    reader = open_reader(resolve_secrets(source.uri), options)
     index = -1
     try:
         whole = (each for each in reader.pictures() if isinstance(each, Picture | Latent))

@@ -24,7 +24,7 @@ STATUS_EVERY_NS = 1_000_000_000
 class Outbox(Protocol):
     """The queue in front of the sink thread."""
 
-    def take(self, timeout_s: float | None) -> Delivery | None:
+    def take(self, timeout_s: float) -> Delivery | None:
         """The next delivery; None when the time is over, or the queue is closed and empty."""
 
     @property
@@ -38,7 +38,7 @@ def deliver(
     ledgers: Mapping[str, Ledger],
     observe: Callable[[AnyMessage, float], None],
     opened: Callable[[], None],
-    status: Callable[[], Status] | None = None,
+    status: Callable[[], Status],
 ) -> None:
     """Run by the sink thread: every message of the outbox has been through every sink, in order.
 
@@ -52,15 +52,13 @@ def deliver(
         opened()
         status_due_ns = time.monotonic_ns()
         while not outbox.closed_and_empty:
-            delivery = outbox.take(
-                max(status_due_ns - time.monotonic_ns(), 0) / 1e9 if status else None
-            )
+            delivery = outbox.take(max(status_due_ns - time.monotonic_ns(), 0) / 1e9)
             if delivery is not None:
                 delivery = _stamped(_with_final_counts(delivery, ledgers))
                 started_ns = time.monotonic_ns()
                 _write_and_settle(delivery, sinks, ledgers)
                 observe(delivery.message, (time.monotonic_ns() - started_ns) / 1e6)
-            if time.monotonic_ns() >= status_due_ns and status:
+            if time.monotonic_ns() >= status_due_ns:
                 status_due_ns += STATUS_EVERY_NS
                 _write_and_settle(Delivery(status()), sinks, ledgers)
 

@@ -62,13 +62,8 @@ def is_live(uri: str, realtime: bool = False) -> bool:
     return realtime or kind in ("network", "webcam")
 
 
-def open_reader(uri: str, options: ReaderOptions | int) -> Reader:
-    """The open source; whoever opens it closes it. Errors of `is_live`, and of opening.
-
-    A number stands for options that say only `max_frame_pixels`.
-    """
-    if isinstance(options, int):
-        options = ReaderOptions(max_frame_pixels=options)
+def open_reader(uri: str, options: ReaderOptions) -> Reader:
+    """The open source; whoever opens it closes it. Errors of `is_live`, and of opening."""
     is_live(uri, options.realtime)
     match identify(uri):
         case "network":

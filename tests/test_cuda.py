@@ -12,8 +12,8 @@ from pipeline.detect.torchvision import TorchvisionDetector
 from pipeline.device import choose_device
 from pipeline.runtime import AskedRuntime, Compute, Precision
 from pipeline.runtime.choose import available
+from stream.file import FileReader
 from stream.reader import Picture
-from stream.source import open_reader
 from tests.computing import by
 from tests.frames import frame
 from tests.test_onnx_detector import YOLOX_NANO, walkers
@@ -41,7 +41,7 @@ def assert_same(
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_the_bundled_detector_finds_the_same(runtime: AskedRuntime, precision: Precision) -> None:
     spec = find_model("detector", "bundled:parts")
-    pictures = [p for p in open_reader(str(CLIP), 10**7).pictures() if isinstance(p, Picture)]
+    pictures = [p for p in FileReader(CLIP, 10**7).pictures() if isinstance(p, Picture)]
     frames = [frame(i, image_hwc=p.image_hwc) for i, p in enumerate(pictures[::30])]
     compute = Compute(CUDA, runtime, precision, max_batch=4)
     on_cuda = TorchvisionDetector(spec, compute, Thresholds(0.7))

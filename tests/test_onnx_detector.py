@@ -19,8 +19,8 @@ from pipeline.detect import Thresholds
 from pipeline.detect.onnx import OnnxDetector
 from pipeline.runtime import AskedRuntime
 from scripts.evaluate_coco import evaluate, load
+from stream.file import FileReader
 from stream.reader import Picture
-from stream.source import open_reader
 from tests.computing import by
 from tests.conftest import SHARED
 from tests.frames import frame, noise
@@ -252,7 +252,7 @@ def test_yolox_nano_finds_the_walkers_and_the_same_in_batches() -> None:
 
 def walkers(count: int) -> list[object]:
     """Readings of the street clip, forty frames apart."""
-    reader = open_reader(str(SHARED / "data" / "clips" / "vtest.avi"), 10**7)
+    reader = FileReader(SHARED / "data" / "clips" / "vtest.avi", 10**7)
     readings = list(itertools.islice(reader.pictures(), 0, 40 * count, 40))
     reader.close()
     return list(readings)

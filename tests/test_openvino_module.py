@@ -18,8 +18,8 @@ from pipeline.runtime import AskedRuntime, Precision
 from pipeline.runtime.openvino_module import OpenVinoModule
 from pipeline.runtime.torch_module import Part
 from pipeline.runtime.torch_parts import compute_parts
+from stream.file import FileReader
 from stream.reader import Picture
-from stream.source import open_reader
 from tests.computing import by
 from tests.conftest import RandomWeights
 from tests.frames import frame, noise
@@ -42,7 +42,7 @@ def detector(name: str, runtime: AskedRuntime, weights: Path | None = None) -> T
 
 
 def test_the_bundled_detector_finds_the_same_on_both() -> None:
-    pictures = [p for p in open_reader(str(CLIP), 10**7).pictures() if isinstance(p, Picture)]
+    pictures = [p for p in FileReader(CLIP, 10**7).pictures() if isinstance(p, Picture)]
     frames = [frame(i, image_hwc=p.image_hwc) for i, p in enumerate(pictures[::25])]
     by_torch = detector("bundled:parts", "torch")
     by_openvino = detector("bundled:parts", "openvino")

@@ -14,6 +14,7 @@ from stream.source import find_images, identify, is_live, open_reader
 from tests.clips import write_clip
 
 MEGAPIXEL = 10**6
+OPTIONS = ReaderOptions(max_frame_pixels=MEGAPIXEL)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def shots(tmp_path: Path) -> Path:
 
 def names_of(uri: str) -> list[str]:
     """The images' names, in the order in which they are read."""
-    readings = list(open_reader(uri, MEGAPIXEL).pictures())
+    readings = list(open_reader(uri, OPTIONS).pictures())
     assert all(isinstance(reading, Picture) for reading in readings)
     return [reading.image_id or "" for reading in readings if isinstance(reading, Picture)]
 
@@ -69,7 +70,7 @@ def test_a_single_image_is_named_by_its_name(shots: Path) -> None:
 def test_a_file_whose_name_looks_like_a_pattern_is_the_file(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip[1].mp4", 2)
     assert identify(str(clip)) == "video"
-    assert len(list(open_reader(str(clip), MEGAPIXEL).pictures())) == 2
+    assert len(list(open_reader(str(clip), OPTIONS).pictures())) == 2
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_urls_are_of_the_network_and_live(uri: str) -> None:
 )
 def test_a_url_that_leads_nowhere_is_refused_before_anything_is_opened(uri: str, says: str) -> None:
     with pytest.raises(BadSetting, match=says) as caught:
-        open_reader(uri, MEGAPIXEL)
+        open_reader(uri, OPTIONS)
     assert "secret" not in str(caught.value)
 
 

@@ -17,7 +17,7 @@ from pipeline.classify.torchvision import TorchvisionClassifier
 from pipeline.crop import CropBox, crop, pixel_bounds
 from pipeline.detect import Thresholds
 from pipeline.detect.torchvision import TorchvisionDetector
-from stream.source import open_reader
+from stream.file import FileReader
 from tests.computing import CPU, by
 from tests.conftest import REPOSITORY, RandomWeights
 from tests.frames import frame, noise
@@ -45,7 +45,7 @@ def test_the_bundled_detector_finds_what_the_library_finds_on_the_clip() -> None
         SSDLITE, weights=None, weights_backbone=None, num_classes=len(bundled.class_names)
     )
     model.load_state_dict(load_file(file))
-    pictures = list(open_reader(str(CLIP), 10**7).pictures())[::20]
+    pictures = list(FileReader(CLIP, 10**7).pictures())[::20]
     frames = [frame(i, image_hwc=p.image_hwc) for i, p in enumerate(pictures)]  # type: ignore[union-attr]
     with torch.inference_mode():
         expected = model.eval()([as_the_library_wants_it(f.image_hwc) for f in frames])
